@@ -1,0 +1,151 @@
+import { existsSync } from 'node:fs';
+import ms, { type StringValue } from 'ms';
+import { z } from 'zod';
+import { parseQueueWeights } from './queue-weights.js';
+
+/** Signs verification links on a developer's machine; refused in production. */
+const DEVELOPMENT_SECRET_KEY = 'd2F5YmlsbC1kZXZlbG9wbWVudC1zZWNyZXQta2V5ISE=';
+
+const port = (fallback: number) => z.coerce.number().int().min(0).max(65535).default(fallback);
+
+/** A duration in the words of the `ms` package (`10s`, `5m`, `1h`); read as milliseconds. */
+const duration = (fallback: StringValue) =>
+  z
+    .string()
+    .default(fallback)
+    .transform((text, context) => {
+      const milliseconds = /^\d/.test(text) ? ms(text as StringValue) : undefined;
+      if (milliseconds === undefined) {
+        context.addIssue({ code: 'custom', message: 'must be a duration such as 500ms, 10s or 5m' });
+        return z.NEVER;
+      }
+      return milliseconds;
+    });
+
+const url = (protocols: RegExp, example: string) =>
+  z.string().refine((text) => URL.canParse(text) && protocols.test(new URL(text).protocol), {
+    message: `must be a URL such as ${example}`,
+  });
+
+const redisAddress = z
+  .string()
+  .default('')
+  .transform((text, context) => {
+    if (text === '') return undefined;
+    const address = /^rediss?:\/\//.test(text) ? text : `redis://${text}`;
+    if (!URL.canParse(address) || new URL(address).hostname === '') {
+      context.addIssue({ code: 'custom', message: 'must be host:port, or a redis:// or rediss:// URL' });
+      return z.NEVER;
+    }
+    return address;
+  });
+
+const queueWeights = z
+  .string()
+  .default('critical=10,default=5')
+  .transform((text, context) => {
+    try {
+      return parseQueueWeights(text);
+    } catch (error) {
+      context.addIssue({ code: 'custom', message: (error as Error).message });
+      return z.NEVER;
+    }
+  });
+
+const secretKey = z
+  .string()
+  .default(DEVELOPMENT_SECRET_KEY)
+  .transform((text) => Buffer.from(text, 'base64'))
+  .refine((key) => key.length === 32, { message: 'must be 32 bytes in base64' });
+
+const schema = z
+  .object({
+    NODE_ENV: z.enum(['development', 'test', 'production']).default('development'),
+    DATABASE_URL: url(/^postgres(ql)?:$/, 'postgres://user:password@host:5432/name').default(
+      'postgres://waybill:waybill@127.0.0.1:54329/waybill',
+    ),
+    DATABASE_POOL_SIZE: z.coerce.number().int().min(1).max(1000).default(10),
+    REDIS_ADDRESS: redisAddress,
+    REDIS_PREFIX: z
+      .string()
+      .regex(/^[\w-]+$/, { message: 'must be letters, digits, "_" and "-"' })
+      .default('waybill'),
+    HOST: z.string().min(1).default('127.0.0.1'),
+    HTTP_PORT: port(8080),
+    GRPC_PORT: port(9090),
+    SMTP_URL: url(/^smtps?:$/, 'smtp://user:password@host:587').default('smtp://127.0.0.1:1025'),
+    MAIL_FROM: z.string().min(3).default('Waybill <no-reply@waybill.localhost>'),
+    PUBLIC_URL: url(/^https?:$/, 'https://waybill.example.com')
+      .default('http://localhost:8080')
+      .transform((text) => text.replace(/\/+$/, '')),
+    VERIFY_EMAIL_DELAY: duration('10s'),
+    QUEUE_WEIGHTS: queueWeights,
+    WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(10_000).default(15),
+    WORKER_SHUTDOWN_TIMEOUT: duration('10s'),
+    LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
+    SECRET_KEY: secretKey,
+  })
+  .refine((config) => config.QUEUE_WEIGHTS.queues.reduce((sum, queue) => sum + queue.min, 0) <= config.WORKER_CONCURRENCY, {
+    path: ['QUEUE_WEIGHTS'],
+    message: 'reserves more slots than WORKER_CONCURRENCY has',
+    when: ({ issues }) => issues.length === 0,
+  });
+
+/** What a production process must be told, because its default is for a developer's machine. */
+const REQUIRED_IN_PRODUCTION = ['DATABASE_URL', 'SMTP_URL', 'MAIL_FROM', 'PUBLIC_URL', 'SECRET_KEY'] as const;
+
+type Settings = z.output<typeof schema>;
+
+/** The environment cannot be used; the message lists every problem, a line each. */
+export class InvalidEnvironment extends Error {
+  override readonly name = 'InvalidEnvironment';
+}
+
+/** The process's configuration: the environment, validated once. Durations are in milliseconds. */
+// eslint-disable-next-line typescript/no-unsafe-declaration-merging -- the fields are the schema's
+export interface Config extends Settings {}
+export class Config {
+  private constructor(settings: Settings) {
+    Object.assign(this, settings);
+  }
+
+  get isProduction(): boolean {
+    return this.NODE_ENV === 'production';
+  }
+
+  /** @throws InvalidEnvironment with every problem at once. */
+  static parse(environment: Readonly<Record<string, string | undefined>>): Config {
+    // An empty variable is an unset one: compose files and CI write `NAME=`.
+    const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+    const result = schema.safeParse(given);
+    const problems = (result.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+    if (given['NODE_ENV'] === 'production') {
+      for (const name of REQUIRED_IN_PRODUCTION) {
+        if (given[name] === undefined) problems.push(`${name}: must be set in production`);
+      }
+      if (given['SECRET_KEY'] === DEVELOPMENT_SECRET_KEY) {
+        problems.push('SECRET_KEY: is the development key; generate one with: openssl rand -base64 32');
+      }
+    }
+    if (problems.length > 0 || !result.success) {
+      throw new InvalidEnvironment(`The environment is not valid:\n${problems.map((line) => `  ${line}`).join('\n')}`);
+    }
+    return new Config(result.data);
+  }
+
+  /**
+   * The configuration of this process, from its environment and, where there
+   * is one, the `.env` file of the working directory. Lists what is wrong and
+   * exits with 1 when it cannot be used.
+   */
+  static load(): Config {
+    if (existsSync('.env')) process.loadEnvFile('.env');
+    try {
+      return Config.parse(process.env);
+    } catch (error) {
+      if (!(error instanceof InvalidEnvironment)) throw error;
+      process.stderr.write(`${error.message}\n`);
+      process.exit(1);
+    }
+  }
+}

@@ -1,0 +1,1 @@
+export * from './gen/account/v1/user_service_pb.js';

@@ -1,0 +1,1 @@
+export { describeError, scrub, type ErrorDescription } from './redaction.js';
