@@ -1,0 +1,128 @@
+# Waybill's commands; `make` alone lists them. For GNU Make 3.81 and later, on
+# Linux and macOS.
+
+# Not make's default of /bin/sh, though it is the same shell: for simple
+# commands make 3.81 would skip that one, and look them up on the PATH that it
+# was itself started with.
+SHELL := sh
+
+export PATH := $(CURDIR)/.tools/node_modules/.bin:$(CURDIR)/node_modules/.bin:$(PATH)
+
+.DEFAULT_GOAL := help
+
+# Folders count as sources too: they change when a file comes or goes.
+SOURCES := $(shell find apps libs -type d -o -name '*.ts' ! -name '*.spec.ts') \
+  package.json nest-cli.json tsconfig.json $(wildcard apps/*/tsconfig.app.json)
+
+INSTALLED := node_modules/.installed
+BUILT := dist/.built
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+## Everything at once
+
+.PHONY: start
+start: $(BUILT) ## run everything in the foreground, embedded: Postgres, mailbox, api, worker
+	@exec node scripts/start.ts
+
+.PHONY: test
+test: $(BUILT) ## run the tests (ARGS goes to vitest)
+	@exec vitest run $(ARGS)
+
+.PHONY: check
+check: check-format check-lint check-types check-contract check-migrations ## check format, lint, types, boundaries, contract and migrations
+
+.PHONY: build
+build: $(BUILT) ## compile both apps into dist
+
+.PHONY: proto
+proto: $(INSTALLED) ## generate libs/contract from proto
+	@buf generate
+
+## The pieces apart
+
+.PHONY: services
+services: $(INSTALLED) ## run only the embedded Postgres and the mailbox, in the foreground
+	@exec node scripts/services.ts
+
+.PHONY: migrate
+migrate: $(BUILT) ## bring the database at DATABASE_URL up to date
+	@exec node --enable-source-maps dist/apps/worker/src/migrate.js
+
+.PHONY: api
+api: $(BUILT) ## run the api against the environment
+	@exec node --enable-source-maps dist/apps/api/src/main.js
+
+.PHONY: worker
+worker: $(BUILT) ## run the worker against the environment
+	@exec node --enable-source-maps dist/apps/worker/src/main.js
+
+.PHONY: tasks
+tasks: $(BUILT) ## look at and act on the tasks (ARGS goes to the command)
+	@exec node --enable-source-maps dist/apps/worker/src/tasks.js $(ARGS)
+
+.PHONY: redis
+redis: ## run Redis 7 in a container
+	docker run --name redis -p 127.0.0.1:6379:6379 -d redis:7-alpine
+
+.PHONY: redis-ping
+redis-ping: ## ask that Redis whether it is there
+	@if [ -t 0 ]; then exec docker exec -it redis redis-cli ping; else exec docker exec redis redis-cli ping; fi
+
+## Containers
+
+.PHONY: up
+up: ## run everything in containers (SECRET_KEY must be set)
+	docker compose up --build --detach --wait
+
+.PHONY: down
+down: ## stop the containers; their data stays
+	@# Compose wants every variable even to stop.
+	SECRET_KEY="$${SECRET_KEY:-none}" docker compose down
+
+## Measurements
+
+.PHONY: bench
+bench: $(BUILT) ## measure throughput and latency (ARGS goes to the benchmark)
+	@exec node test/bench/main.ts $(ARGS)
+
+.PHONY: faults
+faults: $(BUILT) ## kill and cut off parts under load, and count what was lost (ARGS goes to it)
+	@exec node test/faults/main.ts $(ARGS)
+
+# The parts of check
+
+.PHONY: check-format check-lint check-types check-contract check-migrations
+check-format: $(INSTALLED)
+	@prettier --check --log-level warn .
+
+check-lint: $(INSTALLED)
+	@oxlint --deny-warnings
+
+check-types: $(INSTALLED)
+	@tsc --noEmit -p tsconfig.json
+	@tsc -p scripts/tsconfig.json
+
+check-contract: $(INSTALLED)
+	@node scripts/check-contract.ts
+
+check-migrations: $(BUILT)
+	@node scripts/check-migrations.ts
+
+# How the pieces come about
+
+.PHONY: node-24
+node-24:
+	@node --eval 'process.exit(Number(process.versions.node.split(".")[0]) >= 24 ? 0 : 1)' 2>/dev/null || scripts/install-node.sh
+
+$(INSTALLED): package-lock.json | node-24
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# tsc compiles only what has changed; the stamp is set only when both apps compiled.
+$(BUILT): $(INSTALLED) $(SOURCES)
+	@nest build api
+	@nest build worker
+	@touch $@

@@ -1,0 +1,15 @@
+import { Module } from '@nestjs/common';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { AccountService } from './account.service.js';
+import { EmailVerification } from './email-verification.entity.js';
+import { EmailVerifications } from './email-verifications.js';
+import { PasswordHasher } from './password-hasher.js';
+import { User } from './user.entity.js';
+
+/** Accounts: signing up, and proving an e-mail address. Its tasks are provided by the app that runs them. */
+@Module({
+  imports: [TypeOrmModule.forFeature([User, EmailVerification])],
+  providers: [AccountService, EmailVerifications, PasswordHasher],
+  exports: [AccountService, EmailVerifications],
+})
+export class AccountModule {}

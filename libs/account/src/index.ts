@@ -1,0 +1,6 @@
+export { AccountModule } from './account.module.js';
+export { AccountService, type SignUp } from './account.service.js';
+export { EmailVerification } from './email-verification.entity.js';
+export { EmailVerifications } from './email-verifications.js';
+export { SendVerificationEmail } from './send-verification-email.task.js';
+export { User } from './user.entity.js';

@@ -1,0 +1,41 @@
+import { Config } from '@app/config';
+import { Mailer, MailRefused } from '@app/mail';
+import { SkipRetry, Task, type TaskContext, type TaskHandler } from '@app/tasks';
+import { DataSource } from 'typeorm';
+import { z } from 'zod';
+import { EmailVerifications } from './email-verifications.js';
+import { User } from './user.entity.js';
+import { verificationMail } from './verification-mail.js';
+
+const payload = z.object({ userId: z.uuid() });
+
+/**
+ * Mails a person the link that proves the address is theirs.
+ *
+ * Run twice, it mails the same link twice, under the same Message-ID.
+ */
+@Task({ type: 'account.send_verification_email', queue: 'critical', payload, maxRetry: 10, timeout: '30s' })
+export class SendVerificationEmail implements TaskHandler<z.output<typeof payload>> {
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly verifications: EmailVerifications,
+    private readonly mailer: Mailer,
+    private readonly config: Config,
+  ) {}
+
+  async handle({ userId }: z.output<typeof payload>, task: TaskContext): Promise<void> {
+    const user = await this.dataSource.manager.findOneBy(User, { id: userId });
+    // Deleted, verified meanwhile, or a decoy for an address that nobody has.
+    if (!user || user.isEmailVerified) return;
+    const token = await this.verifications.issue(task.id, user);
+    if (token === undefined) return;
+    const link = `${this.config.PUBLIC_URL}/verify-email?token=${token}`;
+    const messageId = `<${task.id}@${new URL(this.config.PUBLIC_URL).hostname}>`;
+    try {
+      await this.mailer.send({ ...verificationMail(user, link), messageId }, task.signal);
+    } catch (error) {
+      if (error instanceof MailRefused) throw new SkipRetry(error.message, { cause: error });
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,59 @@
+import type { DynamicModule } from '@nestjs/common';
+import { Config } from '@app/config';
+import { describeError, scrub } from '@app/redaction';
+import { LoggerModule } from 'nestjs-pino';
+import type { Options } from 'pino-http';
+import { currentLogFields } from './log-fields.js';
+
+/** Field names whose values are never logged, at whatever depth a caller hangs them. */
+const SECRET_FIELD = /^(authorization|cookie|set-cookie|email|full_?name|password.*|payload|secret.*|token.*|to|x-api-key)$/i;
+
+/** Replaces the values of secret fields, and scrubs texts, in what a caller logs. */
+function redact(value: unknown, depth = 0): unknown {
+  if (typeof value === 'string') return scrub(value);
+  if (value instanceof Error) return describeError(value);
+  if (typeof value !== 'object' || value === null || value instanceof Date) return value;
+  if (depth > 5) return '[deep]';
+  if (Array.isArray(value)) return value.map((item) => redact(item, depth + 1));
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [key, SECRET_FIELD.test(key) ? '[redacted]' : redact(item, depth + 1)]),
+  );
+}
+
+/** Fields for every line of an app, read when the line is logged. */
+type LineFields = () => Readonly<Record<string, unknown>>;
+
+function pinoOptions(app: string, config: Config, fields: LineFields): Options {
+  return {
+    level: config.LOG_LEVEL,
+    base: { app },
+    // The rpc library logs a line a call on both transports; pino-http knows only one.
+    autoLogging: false,
+    mixin: () => ({ ...fields(), ...currentLogFields() }),
+    formatters: { log: (fields) => redact(fields) as Record<string, unknown> },
+    hooks: {
+      logMethod(args, method) {
+        method.apply(this, args.map((arg) => (typeof arg === 'string' ? scrub(arg) : arg)) as Parameters<typeof method>);
+      },
+    },
+    serializers: { err: (error: unknown) => (error instanceof Error ? describeError(error) : error) },
+    ...(process.stdout.isTTY && {
+      transport: { target: 'pino-pretty', options: { singleLine: true, ignore: 'pid,hostname,app,context', messageFormat: '{context}: {msg}' } },
+    }),
+  };
+}
+
+/** nestjs-pino for an app: pretty on a terminal, JSON otherwise, and nothing secret in either. */
+export class LoggingModule {
+  /**
+   * @param app the name that every line carries.
+   * @param fields what else every line carries, such as the id of the request being served.
+   */
+  static forRoot(app: string, fields: LineFields = () => ({})): DynamicModule {
+    return LoggerModule.forRootAsync({
+      inject: [Config],
+      // No routes: pino-http would bind the request, with its URL and headers, to every line.
+      useFactory: (config: Config) => ({ pinoHttp: pinoOptions(app, config, fields), forRoutes: [] }),
+    });
+  }
+}

@@ -1,0 +1,167 @@
+import type { Socket } from 'node:net';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
+import { logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withRequestId } from './call.js';
+import { answeredCode, errorBody, sendError } from './http-error.js';
+import { Code, RpcError } from './rpc-error.js';
+
+/** The largest request, in bytes, on either transport. */
+export const MAX_REQUEST_BYTES = 64 * 1024;
+
+/**
+ * The HTTP server: request ids, the line of a call, the canonical errors for
+ * what never reaches a handler, and a shutdown that waits for calls and not
+ * for idle connections.
+ */
+export class HttpTransport extends FastifyAdapter {
+  private readonly methodsOf = new Map<string, Set<string>>();
+  private readonly idleSockets = new Set<Socket>();
+  private draining = false;
+
+  /** Called when a shutdown begins, and awaited before the server counts as closed. */
+  onDrain: () => Promise<void> = () => Promise.resolve();
+
+  constructor() {
+    super({
+      bodyLimit: MAX_REQUEST_BYTES,
+      // Against slow senders. Longer keep-alive than the 60 s of usual load balancers.
+      requestTimeout: 30_000,
+      keepAliveTimeout: 72_000,
+      http: { headersTimeout: 10_000, connectionsCheckingInterval: 5_000 },
+      routerOptions: { maxParamLength: 512 },
+      // A request that is already on its way is answered: a deploy costs nothing.
+      return503OnClosing: false,
+      requestIdHeader: false,
+      genReqId: (request) => requestIdFrom(request.headers[REQUEST_ID]),
+      frameworkErrors: (_error, request, reply) => {
+        trackCall(request, reply);
+        sendError(reply, RpcError.invalidArgument([], 'the URL is not valid'));
+      },
+      clientErrorHandler: refuseConnection,
+    });
+    const fastify = this.getInstance();
+    fastify.addHook('onRoute', (route) => this.registerRoute(route));
+    fastify.addHook('onRequest', (request, reply, done) => {
+      trackCall(request, reply);
+      // Before the body is read: no body makes an unknown path anything else.
+      if (request.is404) sendError(reply, RpcError.notFound('there is no such path'));
+      else done();
+    });
+    fastify.addHook('preHandler', (request, _reply, done) => withRequestId(request.id, done));
+    fastify.addHook('onSend', (_request, reply, _payload, done) => {
+      if (this.draining) reply.header('connection', 'close');
+      done();
+    });
+    this.useBodyParser('application/json', false, { bodyLimit: MAX_REQUEST_BYTES }, (_request: unknown, body: Buffer, done: (error: null, body: Buffer) => void) =>
+      done(null, body),
+    );
+  }
+
+  override initHttpServer(...args: Parameters<FastifyAdapter['initHttpServer']>): void {
+    super.initHttpServer(...args);
+    this.trackIdleSockets();
+  }
+
+  /** Answers every other method of a known path with 405; call it when all routes are registered. */
+  registerMethodNotAllowed(): void {
+    const fastify = this.getInstance();
+    for (const [url, methods] of [...this.methodsOf]) {
+      const allow = [...methods].sort().join(', ');
+      fastify.route({
+        method: fastify.supportedMethods.filter((method) => !methods.has(method)),
+        url,
+        onRequest: (_request, reply) => {
+          sendError(reply.header('allow', allow), RpcError.unimplemented(`this path answers to ${allow}`), 405);
+        },
+        handler: () => undefined,
+      });
+    }
+  }
+
+  override beforeClose(): void {
+    super.beforeClose();
+    this.draining = true;
+  }
+
+  override async close(): Promise<void> {
+    const drained = this.onDrain();
+    const closed = super.close();
+    for (const socket of this.idleSockets) socket.destroy();
+    await Promise.all([drained, closed]);
+  }
+
+  /** Ends the connections whose calls did not end in time. */
+  forceClose(): void {
+    this.getHttpServer().closeAllConnections();
+  }
+
+  private registerRoute(route: RouteOptions): void {
+    const methods = this.methodsOf.get(route.url) ?? new Set<string>();
+    for (const method of [route.method].flat()) methods.add(method);
+    this.methodsOf.set(route.url, methods);
+    const rpc = route.config?.rpc;
+    if (!rpc || route.method !== rpc.binding.verb) return;
+    // Nest gives a handler one HTTP method; the other bindings share the route's whole pipeline, guards included.
+    for (const binding of rpc.additional) {
+      this.getInstance().route({
+        method: binding.verb,
+        url: binding.url,
+        config: { rpc: { method: rpc.method, binding, additional: [] } },
+        handler: route.handler,
+      });
+    }
+  }
+
+  /** Node closes a connection without a request, such as a browser opens ahead, only at its timeout. */
+  private trackIdleSockets(): void {
+    const server = this.getHttpServer();
+    server.on('connection', (socket: Socket) => {
+      this.idleSockets.add(socket);
+      socket.once('close', () => this.idleSockets.delete(socket));
+    });
+    server.on('request', ({ socket }: { socket: Socket }, response: NodeJS.EventEmitter) => {
+      this.idleSockets.delete(socket);
+      response.once('close', () => {
+        if (!socket.destroyed) this.idleSockets.add(socket);
+      });
+    });
+  }
+}
+
+function trackCall(request: FastifyRequest, reply: FastifyReply): void {
+  const startedAt = performance.now();
+  void reply.header(REQUEST_ID, request.id);
+  // Comes for every request, also for one whose caller went away before the answer.
+  reply.raw.once('close', () => {
+    const code = reply.raw.writableFinished ? answeredCode(reply) : Code.CANCELLED;
+    logCall('http', rpcName(request), code, startedAt, request.id);
+  });
+}
+
+/** Never the URL: it holds what the caller wrote into it. */
+function rpcName(request: FastifyRequest): string {
+  const { config, url } = request.routeOptions;
+  const method = config?.rpc?.method;
+  if (method) return `${method.parent.typeName}/${method.name}`;
+  return `${request.method} ${url ?? UNKNOWN_RPC}`;
+}
+
+/** Answers what is not HTTP, or took too long to become it. There is no request yet: nothing but the socket. */
+function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  const [status, reason] =
+    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? ['408 Request Timeout', new RpcError(Code.DEADLINE_EXCEEDED, 'the request took too long to arrive')]
+      : error.code === 'HPE_HEADER_OVERFLOW'
+        ? ['431 Request Header Fields Too Large', RpcError.resourceExhausted('the headers are too large')]
+        : ['400 Bad Request', RpcError.invalidArgument([], 'the request is not valid HTTP')];
+  const requestId = requestIdFrom(undefined);
+  const body = errorBody(reason as RpcError);
+  if (socket.writable) {
+    socket.write(
+      `HTTP/1.1 ${status as string}\r\nconnection: close\r\ncontent-type: application/json\r\n${REQUEST_ID}: ${requestId}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    );
+  }
+  socket.destroy();
+  logCall('http', UNKNOWN_RPC, (reason as RpcError).code, performance.now(), requestId);
+}

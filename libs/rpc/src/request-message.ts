@@ -1,0 +1,157 @@
+import { type DescField, type DescMessage, fromBinary, fromJson, type JsonObject, type JsonValue, type MessageShape, ScalarType } from '@bufbuild/protobuf';
+import { type Path, reflect, type ReflectMessage } from '@bufbuild/protobuf/reflect';
+import { createValidator } from '@bufbuild/protovalidate';
+import { type FieldViolation, RpcError } from './rpc-error.js';
+
+const validator = createValidator();
+
+/**
+ * Decodes and validates a request message that came as protobuf.
+ *
+ * @throws RpcError INVALID_ARGUMENT, with every violation.
+ */
+export function messageFromBinary<Desc extends DescMessage>(desc: Desc, bytes: Uint8Array): MessageShape<Desc> {
+  let message: MessageShape<Desc>;
+  try {
+    message = fromBinary(desc, bytes);
+  } catch {
+    throw RpcError.invalidArgument([], `the request cannot be decoded as ${desc.typeName}`);
+  }
+  return valid(desc, message, []);
+}
+
+/**
+ * Decodes and validates a request message that came as ProtoJSON: both
+ * spellings of a field are read, unknown fields are ignored.
+ *
+ * @throws RpcError INVALID_ARGUMENT, with every violation, wrong types included.
+ */
+export function messageFromJson<Desc extends DescMessage>(desc: Desc, json: JsonObject): MessageShape<Desc> {
+  const accepted: JsonObject = {};
+  const violations: FieldViolation[] = [];
+  const seen = new Set<DescField>();
+  // Field by field, because the decoder stops at the first field that it cannot read.
+  for (const [key, value] of Object.entries(json)) {
+    const field = desc.fields.find(({ name, jsonName }) => name === key || jsonName === key);
+    if (!field) continue;
+    if (seen.has(field)) {
+      violations.push({ field: field.jsonName, description: 'is given twice, in both of its spellings' });
+      continue;
+    }
+    seen.add(field);
+    try {
+      fromJson(desc, { [key]: value }, { ignoreUnknownFields: true });
+      accepted[key] = value;
+    } catch {
+      violations.push({ field: field.jsonName, description: typeViolation(field, value) });
+    }
+  }
+  let message: MessageShape<Desc>;
+  try {
+    message = fromJson(desc, accepted, { ignoreUnknownFields: true });
+  } catch {
+    // Each field can be read by itself: what is left to clash are the members of a oneof.
+    throw RpcError.invalidArgument([...violations, ...oneofClashes(desc, accepted)]);
+  }
+  return valid(desc, message, violations);
+}
+
+function oneofClashes(desc: DescMessage, json: JsonObject): FieldViolation[] {
+  return desc.oneofs.flatMap((oneof) => {
+    const given = oneof.fields.filter(({ name, jsonName }) => name in json || jsonName in json);
+    const names = given.map(({ jsonName }) => jsonName).join(', ');
+    return given.length < 2 ? [] : given.map(({ jsonName }) => ({ field: jsonName, description: `only one of ${names} may be given` }));
+  });
+}
+
+/** The message when nothing is wrong with it; throws all that is wrong with it, and with its decoding, otherwise. */
+function valid<Desc extends DescMessage>(desc: Desc, message: MessageShape<Desc>, decoding: readonly FieldViolation[]): MessageShape<Desc> {
+  const result = validator.validate(desc, message);
+  // The rules themselves are broken: not the caller's fault.
+  if (result.kind === 'error') throw result.error;
+  const violations = [...decoding, ...textViolations(reflect(desc, message), '')];
+  // A field that could not be read is empty, which says nothing about what was sent.
+  const unreadable = new Set(decoding.map(({ field }) => field));
+  for (const violation of result.violations ?? []) {
+    const [root] = violation.field;
+    if (root && 'jsonName' in root && unreadable.has(root.jsonName)) continue;
+    violations.push({ field: jsonPath(violation.field), description: violation.message });
+  }
+  if (violations.length > 0) throw RpcError.invalidArgument(violations);
+  return message;
+}
+
+function jsonPath(path: Path): string {
+  return path.reduce((text, part) => {
+    if (part.kind === 'list_sub') return `${text}[${part.index}]`;
+    if (part.kind === 'map_sub') return `${text}[${JSON.stringify(String(part.key))}]`;
+    const name = part.kind === 'oneof' ? part.name : part.jsonName;
+    return text === '' ? name : `${text}.${name}`;
+  }, '');
+}
+
+/** Texts that the database cannot hold: with a NUL in them. (Both decoders refuse what is not Unicode.) */
+function* textViolations(message: ReflectMessage, parent: string): Generator<FieldViolation> {
+  for (const field of message.fields) {
+    if (!message.isSet(field)) continue;
+    const path = parent === '' ? field.jsonName : `${parent}.${field.jsonName}`;
+    switch (field.fieldKind) {
+      case 'scalar':
+        yield* textViolation(message.get(field), path);
+        break;
+      case 'message':
+        yield* textViolations(message.get(field), path);
+        break;
+      case 'list':
+        for (const [index, item] of [...message.get(field)].entries()) yield* itemViolations(item, `${path}[${index}]`);
+        break;
+      case 'map':
+        for (const [key, item] of message.get(field)) {
+          const place = `${path}[${JSON.stringify(String(key))}]`;
+          yield* textViolation(key, place);
+          yield* itemViolations(item, place);
+        }
+        break;
+    }
+  }
+}
+
+function itemViolations(item: unknown, path: string): Iterable<FieldViolation> {
+  return typeof item === 'object' && item !== null && 'fields' in item ? textViolations(item as ReflectMessage, path) : textViolation(item, path);
+}
+
+function* textViolation(value: unknown, field: string): Generator<FieldViolation> {
+  if (typeof value === 'string' && value.includes('\0')) yield { field, description: 'must not contain the character NUL' };
+}
+
+function typeViolation(field: DescField, value: JsonValue): string {
+  switch (field.fieldKind) {
+    case 'list':
+      return 'must be an array of values of the right type';
+    case 'map':
+      return 'must be an object with values of the right type';
+    case 'enum':
+      return 'must be the name or the number of a value';
+    case 'message':
+      return isWellKnown(field.message) ? `must be a ${field.message.name} in its JSON form` : 'must be an object with fields of the right types';
+    case 'scalar':
+      break;
+  }
+  switch (field.scalar) {
+    case ScalarType.STRING:
+      return typeof value === 'string' ? 'must be well-formed Unicode text' : 'must be a string';
+    case ScalarType.BOOL:
+      return 'must be true or false';
+    case ScalarType.BYTES:
+      return 'must be a string in base64';
+    case ScalarType.DOUBLE:
+    case ScalarType.FLOAT:
+      return 'must be a number';
+    default:
+      return 'must be a whole number in its range';
+  }
+}
+
+function isWellKnown(desc: DescMessage): boolean {
+  return desc.typeName.startsWith('google.protobuf.');
+}

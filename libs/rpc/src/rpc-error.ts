@@ -1,0 +1,169 @@
+import { create, createRegistry, type DescMessage, type MessageInitShape, type MessageShape } from '@bufbuild/protobuf';
+import { anyPack } from '@bufbuild/protobuf/wkt';
+import { BadRequestSchema, StatusSchema, type Status } from '@app/contract';
+
+/** The canonical codes of an RPC, on either transport. */
+export enum Code {
+  OK = 0,
+  CANCELLED = 1,
+  UNKNOWN = 2,
+  INVALID_ARGUMENT = 3,
+  DEADLINE_EXCEEDED = 4,
+  NOT_FOUND = 5,
+  ALREADY_EXISTS = 6,
+  PERMISSION_DENIED = 7,
+  RESOURCE_EXHAUSTED = 8,
+  FAILED_PRECONDITION = 9,
+  ABORTED = 10,
+  OUT_OF_RANGE = 11,
+  UNIMPLEMENTED = 12,
+  INTERNAL = 13,
+  UNAVAILABLE = 14,
+  DATA_LOSS = 15,
+  UNAUTHENTICATED = 16,
+}
+
+/** What is wrong with one field of a request. */
+export interface FieldViolation {
+  /** The path of the field in its JSON spelling, such as `fullName` or `address.lines[0]`. */
+  readonly field: string;
+  /** For the person who made the request. */
+  readonly description: string;
+}
+
+/** A message that tells a program more about an error than its code does. */
+export interface ErrorDetail<Desc extends DescMessage = DescMessage> {
+  readonly desc: Desc;
+  readonly value: MessageInitShape<Desc>;
+}
+
+function badRequest(violations: readonly FieldViolation[]): ErrorDetail {
+  const detail: ErrorDetail<typeof BadRequestSchema> = { desc: BadRequestSchema, value: { fieldViolations: [...violations] } };
+  return detail;
+}
+
+/**
+ * The error of an RPC: a canonical code, words that the caller may see, and
+ * details for programs. Throw one anywhere below a controller. Whatever else is
+ * thrown is answered as INTERNAL, and nothing of it reaches the caller.
+ */
+export class RpcError extends Error {
+  override readonly name = 'RpcError';
+
+  /** @param options.cause what led to it; never sent to the caller. */
+  constructor(
+    readonly code: Code,
+    message: string,
+    readonly details: readonly ErrorDetail[] = [],
+    options?: ErrorOptions,
+  ) {
+    // gRPC percent-encodes the message, and half a surrogate pair cannot be encoded.
+    super(message.toWellFormed(), options);
+  }
+
+  /** The request itself is wrong; carries all of its violations as google.rpc.BadRequest. */
+  static invalidArgument(violations: readonly FieldViolation[], message = 'the request is not valid'): RpcError {
+    return new RpcError(Code.INVALID_ARGUMENT, message, violations.length === 0 ? [] : [badRequest(violations)]);
+  }
+
+  /** What the request wants to create is there already; names the field that clashes as google.rpc.BadRequest. */
+  static alreadyExists(message: string, { field }: { field?: string } = {}): RpcError {
+    return new RpcError(Code.ALREADY_EXISTS, message, field === undefined ? [] : [badRequest([{ field, description: message }])]);
+  }
+
+  /** The request is fine, the state of the system is not: repeating it does not help. */
+  static failedPrecondition(message: string): RpcError {
+    return new RpcError(Code.FAILED_PRECONDITION, message);
+  }
+
+  /** What the request names does not exist. */
+  static notFound(message: string): RpcError {
+    return new RpcError(Code.NOT_FOUND, message);
+  }
+
+  /** Too much at once, or too large. */
+  static resourceExhausted(message: string): RpcError {
+    return new RpcError(Code.RESOURCE_EXHAUSTED, message);
+  }
+
+  /** Cannot be answered at the moment: repeating it later helps. */
+  static unavailable(message: string, options?: ErrorOptions): RpcError {
+    return new RpcError(Code.UNAVAILABLE, message, [], options);
+  }
+
+  /** Who is calling is not known. */
+  static unauthenticated(message: string): RpcError {
+    return new RpcError(Code.UNAUTHENTICATED, message);
+  }
+
+  /** Who is calling may not do this. */
+  static permissionDenied(message: string): RpcError {
+    return new RpcError(Code.PERMISSION_DENIED, message);
+  }
+
+  /** There is no such method. */
+  static unimplemented(message: string): RpcError {
+    return new RpcError(Code.UNIMPLEMENTED, message);
+  }
+
+  /** The server's own fault; says nothing of what it was. */
+  static internal(options?: ErrorOptions): RpcError {
+    return new RpcError(Code.INTERNAL, 'internal error', [], options);
+  }
+
+  /** The error as both transports carry it, and the registry that its JSON form needs. */
+  toStatus(): { status: Status; registry: ReturnType<typeof createRegistry> } {
+    const details = this.details.map(({ desc, value }) => anyPack(desc, create(desc, value) as MessageShape<DescMessage>));
+    return {
+      status: create(StatusSchema, { code: this.code, message: this.message, details }),
+      registry: createRegistry(...this.details.map(({ desc }) => desc)),
+    };
+  }
+}
+
+const HTTP_STATUS: Readonly<Record<Code, number>> = {
+  [Code.OK]: 200,
+  [Code.CANCELLED]: 499,
+  [Code.UNKNOWN]: 500,
+  [Code.INVALID_ARGUMENT]: 400,
+  [Code.DEADLINE_EXCEEDED]: 504,
+  [Code.NOT_FOUND]: 404,
+  [Code.ALREADY_EXISTS]: 409,
+  [Code.PERMISSION_DENIED]: 403,
+  [Code.RESOURCE_EXHAUSTED]: 429,
+  [Code.FAILED_PRECONDITION]: 400,
+  [Code.ABORTED]: 409,
+  [Code.OUT_OF_RANGE]: 400,
+  [Code.UNIMPLEMENTED]: 501,
+  [Code.INTERNAL]: 500,
+  [Code.UNAVAILABLE]: 503,
+  [Code.DATA_LOSS]: 500,
+  [Code.UNAUTHENTICATED]: 401,
+};
+
+/** The HTTP status of a code, as grpc-gateway maps it. */
+export function httpStatusOf(code: Code): number {
+  return HTTP_STATUS[code];
+}
+
+const CODE_OF_HTTP_STATUS: Readonly<Record<number, Code>> = {
+  401: Code.UNAUTHENTICATED,
+  403: Code.PERMISSION_DENIED,
+  404: Code.NOT_FOUND,
+  405: Code.UNIMPLEMENTED,
+  408: Code.DEADLINE_EXCEEDED,
+  409: Code.ABORTED,
+  410: Code.NOT_FOUND,
+  413: Code.RESOURCE_EXHAUSTED,
+  429: Code.RESOURCE_EXHAUSTED,
+  499: Code.CANCELLED,
+  501: Code.UNIMPLEMENTED,
+  503: Code.UNAVAILABLE,
+  504: Code.DEADLINE_EXCEEDED,
+};
+
+/** The code that says most nearly what an HTTP status says, for answers that were not made from a code. */
+export function codeOfHttpStatus(status: number): Code {
+  if (status < 400) return Code.OK;
+  return CODE_OF_HTTP_STATUS[status] ?? (status < 500 ? Code.INVALID_ARGUMENT : Code.INTERNAL);
+}

@@ -1,0 +1,150 @@
+import { Inject, Injectable, Optional, type Type } from '@nestjs/common';
+import { Config } from '@app/config';
+import { DataSource, type EntityManager } from 'typeorm';
+import { v7 as uuidv7 } from 'uuid';
+import { z } from 'zod';
+import { type Backoff, backoffDelay } from './backoff.js';
+import { type Duration, milliseconds } from './duration.js';
+import { InvalidTask } from './errors.js';
+import { Ledger } from './ledger.js';
+import { type QueueName, type TaskHandler, type TaskOptions, policyOf, wholeNumber } from './task.js';
+import { currentTask } from './task-scope.js';
+import type { StoredOptions } from './task-record.entity.js';
+
+/** Tells the engine which request is being served, so that its tasks can be traced to it. */
+export const CORRELATION_ID = Symbol('waybill.correlation-id');
+export type CorrelationId = () => string | undefined;
+
+/** The most that a payload may take as JSON. It carries ids; what is large belongs in a table. */
+const MAX_PAYLOAD_BYTES = 64 * 1024;
+
+/** Options of one distribution. The caller has the last word: they win over the task's own. */
+export interface DistributeOptions extends TaskOptions {
+  /** The transaction that makes the task true: the task exists exactly when it commits. */
+  manager?: EntityManager;
+  queue?: QueueName;
+  /** How long to wait before the first attempt. */
+  processIn?: Duration;
+  /** When to make the first attempt. */
+  processAt?: Date;
+  /** When the task is no longer worth an attempt. */
+  deadline?: Date;
+  backoff?: Backoff;
+  /**
+   * At most one task of its type with this key at a time: until it is done, or
+   * until `for` has passed since it was distributed. The key may be read by
+   * operators: derive it where it would tell something personal.
+   */
+  unique?: { key: string; for?: Duration };
+}
+
+/** What became of a distribution. */
+export interface Distributed {
+  id: string;
+  /** There was a task with the same unique key already; `id` is that one's. */
+  duplicate: boolean;
+}
+
+/** Hands tasks to the workers, by way of the ledger. It needs the database and nothing else. */
+@Injectable()
+export class TaskDistributor {
+  private readonly queues: ReadonlySet<string>;
+
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly ledger: Ledger,
+    config: Config,
+    @Optional() @Inject(CORRELATION_ID) private readonly correlationId?: CorrelationId,
+  ) {
+    this.queues = new Set(config.QUEUE_WEIGHTS.queues.map((queue) => queue.name));
+  }
+
+  /**
+   * Distributes a task: it is run once the transaction of `options.manager`, or
+   * without one a transaction of its own, has committed, and never if that rolls
+   * back.
+   *
+   * @throws InvalidTask before anything is written, when the payload or an option cannot be used.
+   */
+  async distribute<Payload>(
+    task: Type<TaskHandler<Payload>>,
+    payload: NoInfer<Payload>,
+    options: DistributeOptions = {},
+  ): Promise<Distributed> {
+    const policy = policyOf(task);
+    const queue = options.queue ?? policy.queue;
+    if (!this.queues.has(queue)) {
+      throw new InvalidTask(`${policy.type}: the queue "${queue}" is not in QUEUE_WEIGHTS (${[...this.queues].join(', ')})`);
+    }
+    try {
+      const row = {
+        id: uuidv7(),
+        type: policy.type,
+        queue,
+        payload: toJson(policy.payload, payload),
+        version: policy.version,
+        requestId: this.correlationId?.() ?? currentTask()?.requestId,
+        options: storedOptions(policy, options),
+        ...startOf(options),
+        ...(options.unique && uniqueOf(options.unique)),
+      };
+      return await this.ledger.insert(options.manager ?? this.dataSource.manager, row);
+    } catch (error) {
+      if (error instanceof RangeError || error instanceof z.ZodError) throw new InvalidTask(`${policy.type}: ${reasonOf(error)}`);
+      throw error;
+    }
+  }
+}
+
+function reasonOf(error: RangeError | z.ZodError): string {
+  // Zod's message holds the paths and what was expected, and never the value.
+  return error instanceof z.ZodError ? z.prettifyError(error) : error.message;
+}
+
+function storedOptions(policy: { maxRetry: number; timeout: number; retention: number }, options: DistributeOptions): StoredOptions {
+  const { maxRetry, timeout, retention, deadline, backoff } = options;
+  if (deadline !== undefined && Number.isNaN(deadline.getTime())) throw new RangeError('deadline is not a date');
+  if (backoff !== undefined) backoffDelay(backoff, 0, undefined);
+  const kept = retention === undefined ? policy.retention : milliseconds(retention, 'retention');
+  return {
+    maxRetry: maxRetry === undefined ? policy.maxRetry : wholeNumber(maxRetry, 'maxRetry'),
+    timeout: timeout === undefined ? policy.timeout : milliseconds(timeout, 'timeout'),
+    ...(deadline && { deadline: deadline.toISOString() }),
+    ...(kept > 0 && { retention: kept }),
+    ...(backoff && { backoff }),
+  };
+}
+
+function startOf({ processIn, processAt }: DistributeOptions): { processIn?: number; processAt?: Date } {
+  if (processIn !== undefined && processAt !== undefined) throw new RangeError('processIn and processAt exclude each other');
+  if (processIn !== undefined) return { processIn: milliseconds(processIn, 'processIn') };
+  if (processAt === undefined) return {};
+  if (Number.isNaN(processAt.getTime())) throw new RangeError('processAt is not a date');
+  milliseconds(Math.max(0, processAt.getTime() - Date.now()), 'processAt');
+  return { processAt };
+}
+
+function uniqueOf(unique: { key: string; for?: Duration }): { uniqueKey: string; uniqueFor?: number } {
+  if (unique.key === '' || unique.key.length > 255) throw new RangeError('unique.key must have 1 to 255 characters');
+  return { uniqueKey: unique.key, ...(unique.for !== undefined && { uniqueFor: milliseconds(unique.for, 'unique.for') }) };
+}
+
+/** The payload as JSON, after its schema and JSON itself have agreed to it. */
+function toJson(schema: z.ZodType, payload: unknown): string {
+  schema.parse(payload);
+  let json: string;
+  try {
+    json = JSON.stringify(payload, (key, value: unknown) => {
+      if (typeof value === 'function' || typeof value === 'symbol') throw new RangeError(`payload.${key} is a ${typeof value}, which JSON cannot hold`);
+      return value;
+    });
+  } catch (error) {
+    if (error instanceof RangeError) throw error;
+    // JSON.stringify's own words for a bigint and for a cycle, without the value.
+    throw new RangeError(`the payload cannot be written as JSON: ${(error as Error).message.split('\n')[0]}`);
+  }
+  // Postgres's jsonb refuses the character U+0000.
+  if (json.includes('\\u0000')) throw new RangeError('the payload holds the character U+0000');
+  if (Buffer.byteLength(json) > MAX_PAYLOAD_BYTES) throw new RangeError(`the payload takes more than ${MAX_PAYLOAD_BYTES} bytes`);
+  return json;
+}

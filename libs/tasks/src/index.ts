@@ -1,0 +1,29 @@
+/**
+ * Terms.
+ *
+ * - task: what we declare, a type, a payload, a handler and a policy.
+ * - ledger: the table that holds every task from the commit that made it until it is completed or buried.
+ * - distributor: writes the ledger. relay: moves its rows into BullMQ. processor: runs handlers.
+ * - job: BullMQ's record of a task. dispatcher: where BullMQ keeps jobs, Redis or Postgres.
+ * - delivery: one start of a task's job. attempt: a delivery that counts against the retries.
+ */
+export { type Backoff, type BackoffFunction, defaultBackoff } from './backoff.js';
+export { migrateQueues } from './dispatcher.js';
+export { type Distributed, type DistributeOptions, TaskDistributor } from './distributor.js';
+export type { Duration } from './duration.js';
+export { InvalidTask, RetryIn, RevokeTask, SkipRetry, StaleAttempt, TaskTimeout } from './errors.js';
+export type { TaskMiddleware } from './runner.js';
+export {
+  type DeadTask,
+  type DeathReason,
+  type QueueName,
+  type Queues,
+  type Schedule,
+  Task,
+  type TaskContext,
+  type TaskDeclaration,
+  type TaskHandler,
+  type TaskOptions,
+} from './task.js';
+export { QueuePause, ScheduleRecord, TaskRecord } from './task-record.entity.js';
+export { TasksModule } from './tasks.module.js';

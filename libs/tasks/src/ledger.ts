@@ -1,0 +1,298 @@
+import { Injectable } from '@nestjs/common';
+import { DataSource, type EntityManager } from 'typeorm';
+import { StaleAttempt } from './errors.js';
+import type { DeathReason } from './task.js';
+import type { StoredOptions } from './task-record.entity.js';
+
+/** Workers listen on it for tasks that are due. */
+export const TASK_CHANNEL = 'waybill_task';
+/** Workers listen on it for the ids of tasks that are cancelled while they run. */
+export const CANCEL_CHANNEL = 'waybill_task_cancel';
+
+/** A task that starts later than this is found by the relay's poll in time; it needs no wake-up. Milliseconds. */
+const NOTIFY_WITHIN = 3_000;
+
+/** How many events of a task are kept; the first and the newest tell its story. */
+const HISTORY_LENGTH = 30;
+
+export interface NewTask {
+  id: string;
+  type: string;
+  queue: string;
+  /** JSON. */
+  payload: string;
+  version: number;
+  options: StoredOptions;
+  requestId: string | undefined;
+  processIn?: number;
+  processAt?: Date;
+  uniqueKey?: string;
+  uniqueFor?: number;
+}
+
+/** A task that is to be put into BullMQ. */
+export interface PendingTask {
+  id: string;
+  type: string;
+  queue: string;
+  payload: unknown;
+  version: number;
+  options: StoredOptions;
+  requestId: string | null;
+  generation: number;
+  failures: number;
+  createdAt: Date;
+  /** Whether the row outlives its completion. */
+  keep: boolean;
+  /** Milliseconds until it is due, by the database's clock; 0 when it is. */
+  delay: number;
+}
+
+/** Which delivery of a task claims to act for it. */
+export interface Claim {
+  id: string;
+  generation: number;
+  delivery: number;
+}
+
+/** What a dispatched task is known by in BullMQ. */
+export interface DispatchedTask {
+  id: string;
+  queue: string;
+  generation: number;
+}
+
+const LIVE = `state IN ('pending', 'dispatched')`;
+/** The delivery $2.$3 is the newest of the task $1 that has begun. */
+const OWNED = `id = $1 AND generation = $2 AND delivery <= $3 AND ${LIVE}`;
+const HISTORY = (entry: string) =>
+  `history = CASE WHEN jsonb_array_length(history) < ${HISTORY_LENGTH} THEN history ELSE history - 1 END || ${entry}::jsonb`;
+const COMPLETE = `state = 'completed', finished_at = now(), progress = NULL,
+  keep_until = GREATEST(now() + COALESCE((options->>'retention')::float8, 0) * interval '1 ms', unique_until)`;
+
+/** All of the ledger's SQL. The table is the truth about every task; BullMQ only dispatches. */
+@Injectable()
+export class Ledger {
+  constructor(private readonly dataSource: DataSource) {}
+
+  /** Writes a task through the caller's transaction; with a unique key that is taken, finds the task that has it. */
+  async insert(manager: EntityManager, task: NewTask): Promise<{ id: string; duplicate: boolean }> {
+    const due = task.processAt ? task.processAt.getTime() - Date.now() : (task.processIn ?? 0);
+    const values = [
+      task.id,
+      task.type,
+      task.queue,
+      task.payload,
+      task.version,
+      JSON.stringify(task.options),
+      task.processAt ?? null,
+      task.processIn ?? 0,
+      task.requestId ?? null,
+    ];
+    const notify = due <= NOTIFY_WITHIN ? `, pg_notify('${TASK_CHANNEL}', '')` : '';
+    const insert = (columns: string, params: string, conflict: string) =>
+      manager.query<{ id: string }[]>(
+        `WITH row AS (
+           INSERT INTO task (id, type, queue, payload, version, options, run_at, request_id${columns})
+           VALUES ($1, $2, $3, $4, $5, $6, COALESCE($7::timestamptz, now() + $8::float8 * interval '1 ms'), $9${params})
+           ${conflict} RETURNING id)
+         SELECT id${notify} FROM row`,
+        values,
+      );
+    if (task.uniqueKey === undefined) {
+      await insert('', '', '');
+      return { id: task.id, duplicate: false };
+    }
+    values.push(task.uniqueKey, task.uniqueFor ?? null);
+    await manager.query(
+      `UPDATE task SET unique_key = NULL
+       WHERE type = $1 AND unique_key = $2 AND (unique_until <= now() OR (unique_until IS NULL AND NOT ${LIVE}))`,
+      [task.type, task.uniqueKey],
+    );
+    // The holder of the key may be done between the two statements: then the next turn inserts.
+    for (;;) {
+      const [row] = await insert(
+        ', unique_key, unique_until',
+        `, $10, now() + $11::float8 * interval '1 ms'`,
+        'ON CONFLICT (type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING',
+      );
+      if (row) return { id: row.id, duplicate: false };
+      const [holder] = await manager.query<{ id: string }[]>(`SELECT id FROM task WHERE type = $1 AND unique_key = $2`, [
+        task.type,
+        task.uniqueKey,
+      ]);
+      if (holder) return { id: holder.id, duplicate: true };
+    }
+  }
+
+  /**
+   * Takes up to `limit` pending tasks, lets `dispatch` put them into BullMQ, and
+   * marks them, in one transaction: a crash in between repeats the batch.
+   *
+   * @returns how many there were.
+   */
+  async dispatchPending(limit: number, dispatch: (tasks: PendingTask[]) => Promise<void>): Promise<number> {
+    return this.dataSource.transaction(async (manager) => {
+      const tasks = await manager.query<PendingTask[]>(
+        `SELECT id, type, queue, payload, version, options, request_id AS "requestId", generation, failures, created_at AS "createdAt",
+                (options ? 'retention' OR unique_until IS NOT NULL) AS keep,
+                GREATEST(0, ceil(EXTRACT(epoch FROM run_at - clock_timestamp()) * 1000))::float8 AS delay
+         FROM task WHERE state = 'pending' ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED`,
+        [limit],
+      );
+      if (tasks.length === 0) return 0;
+      await dispatch(tasks);
+      await manager.query(
+        `UPDATE task SET state = 'dispatched', dispatched_at = now(), verified_at = clock_timestamp() WHERE id = ANY($1::uuid[])`,
+        [tasks.map((task) => task.id)],
+      );
+      return tasks.length;
+    });
+  }
+
+  /**
+   * Announces a delivery that may be a repeated one, and shuts out those before it.
+   *
+   * @returns the crashes so far, or undefined when there is nothing left to do for this delivery.
+   */
+  async begin(claim: Claim, crashes: number): Promise<number | undefined> {
+    const [rows] = await this.dataSource.query<[{ crashes: number }[], number]>(
+      `UPDATE task SET delivery = $3, crashes = GREATEST(crashes, $4),
+              ${HISTORY(`(CASE WHEN $4 > crashes THEN jsonb_build_array(jsonb_build_object('at', now(), 'what', 'the worker crashed')) ELSE '[]' END)`)}
+       WHERE ${OWNED} RETURNING crashes`,
+      [claim.id, claim.generation, claim.delivery, crashes],
+    );
+    return rows[0]?.crashes;
+  }
+
+  /** Deletes finished tasks, in one statement; claims that are stale delete nothing. */
+  async deleteCompleted(claims: readonly Claim[]): Promise<void> {
+    await this.dataSource.query(
+      `DELETE FROM task USING unnest($1::uuid[], $2::int[], $3::int[]) AS done (id, generation, delivery)
+       WHERE task.id = done.id AND task.generation = done.generation AND task.delivery <= done.delivery AND ${LIVE}`,
+      [claims.map((c) => c.id), claims.map((c) => c.generation), claims.map((c) => c.delivery)],
+    );
+  }
+
+  /** Marks a finished task that is to be kept, with its result. */
+  async keepCompleted(claim: Claim, result: unknown): Promise<void> {
+    await this.dataSource.query(`UPDATE task SET ${COMPLETE}, result = $4 WHERE ${OWNED}`, [...owned(claim), json(result)]);
+  }
+
+  /**
+   * Runs `work` and the task's completion in one transaction.
+   *
+   * @throws StaleAttempt when the claim no longer owns the task; everything is rolled back.
+   */
+  async completeWith<T>(claim: Claim, keep: boolean, work: (manager: EntityManager) => Promise<T>): Promise<T> {
+    return this.dataSource.transaction(async (manager) => {
+      // First, because it locks the row: a second delivery waits here, and then finds nothing to do.
+      const statement = keep ? `UPDATE task SET ${COMPLETE}` : 'DELETE FROM task';
+      const [, count] = await manager.query<[unknown, number]>(`${statement} WHERE ${OWNED}`, owned(claim));
+      if (count === 0) throw new StaleAttempt('the task is done, cancelled, or run by a newer attempt');
+      const result = await work(manager);
+      if (keep && result !== undefined) await manager.query('UPDATE task SET result = $2 WHERE id = $1', [claim.id, json(result)]);
+      return result;
+    });
+  }
+
+  /** Records an attempt that failed and when the next one is due. */
+  async recordFailure(claim: Claim, failures: number, error: string, delay: number): Promise<void> {
+    await this.dataSource.query(
+      `UPDATE task SET failures = $4, error = $5, run_at = now() + $6::float8 * interval '1 ms',
+              ${HISTORY(`jsonb_build_array(jsonb_build_object('at', now(), 'what', 'attempt ' || $4::int || ' failed', 'error', $5::text, 'next', now() + $6::float8 * interval '1 ms'))`)}
+       WHERE ${OWNED}`,
+      [...owned(claim), failures, error, delay],
+    );
+  }
+
+  /** Records that a task put itself off. */
+  async recordSnooze(claim: Claim, reason: string, delay: number): Promise<void> {
+    await this.dataSource.query(
+      `UPDATE task SET run_at = now() + $5::float8 * interval '1 ms',
+              ${HISTORY(`jsonb_build_array(jsonb_build_object('at', now(), 'what', 'put off: ' || $4::text, 'next', now() + $5::float8 * interval '1 ms'))`)}
+       WHERE ${OWNED}`,
+      [...owned(claim), reason, delay],
+    );
+  }
+
+  /**
+   * Buries a task and runs `onDead` in the same transaction.
+   *
+   * @returns false when the claim no longer owned the task; then nothing happened.
+   */
+  async bury(
+    claim: Claim,
+    failures: number,
+    reason: DeathReason,
+    error: string,
+    onDead: (manager: EntityManager) => Promise<void>,
+  ): Promise<boolean> {
+    return this.dataSource.transaction(async (manager) => {
+      const [, count] = await manager.query<[unknown, number]>(
+        `UPDATE task SET state = 'dead', finished_at = now(), failures = $4, reason = $5, error = $6,
+                unique_key = CASE WHEN unique_until > now() THEN unique_key END,
+                ${HISTORY(`jsonb_build_array(jsonb_build_object('at', now(), 'what', 'buried: ' || $5::text, 'error', $6::text))`)}
+         WHERE ${OWNED}`,
+        [...owned(claim), failures, reason, error],
+      );
+      if (count === 0) return false;
+      await onDead(manager);
+      return true;
+    });
+  }
+
+  async recordProgress(claim: Claim, value: unknown): Promise<void> {
+    await this.dataSource.query(`UPDATE task SET progress = $4 WHERE ${OWNED}`, [...owned(claim), json(value)]);
+  }
+
+  /** Dispatched tasks that BullMQ has not been asked about for the longest time, none of them for less than `age` milliseconds. */
+  async leastVerified(age: number, limit: number): Promise<DispatchedTask[]> {
+    return this.dataSource.query(
+      `SELECT id, queue, generation FROM task
+       WHERE state = 'dispatched' AND verified_at < now() - $1::float8 * interval '1 ms' ORDER BY verified_at LIMIT $2`,
+      [age, limit],
+    );
+  }
+
+  /** Dispatched tasks of a queue in the order of their ids, after the one given. */
+  async dispatchedPage(queue: string, before: Date, after: string | undefined, limit: number): Promise<DispatchedTask[]> {
+    return this.dataSource.query(
+      `SELECT id, queue, generation FROM task
+       WHERE state = 'dispatched' AND queue = $1 AND dispatched_at < $2 AND ($3::uuid IS NULL OR id > $3) ORDER BY id LIMIT $4`,
+      [queue, before, after ?? null, limit],
+    );
+  }
+
+  async recordVerified(tasks: readonly DispatchedTask[]): Promise<void> {
+    await this.dataSource.query(`UPDATE task SET verified_at = now() WHERE id = ANY($1::uuid[]) AND state = 'dispatched'`, [
+      tasks.map((task) => task.id),
+    ]);
+  }
+
+  /** Makes lost tasks pending again, as a new generation: whatever is left of the old one can commit nothing. */
+  async dispatchAnew(tasks: readonly DispatchedTask[]): Promise<number> {
+    const [, count] = await this.dataSource.query<[unknown, number]>(
+      `UPDATE task SET state = 'pending', generation = task.generation + 1, delivery = 0,
+              ${HISTORY(`jsonb_build_array(jsonb_build_object('at', now(), 'what', 'lost by the dispatcher, dispatched anew'))`)}
+       FROM unnest($1::uuid[], $2::int[]) AS lost (id, generation)
+       WHERE task.id = lost.id AND task.generation = lost.generation AND state = 'dispatched'`,
+      [tasks.map((task) => task.id), tasks.map((task) => task.generation)],
+    );
+    return count;
+  }
+
+  /** Deletes completed tasks whose time is over. */
+  async purgeCompleted(limit: number): Promise<number> {
+    const [, count] = await this.dataSource.query<[unknown, number]>(
+      `DELETE FROM task WHERE id IN (SELECT id FROM task WHERE state = 'completed' AND keep_until < now() LIMIT $1)`,
+      [limit],
+    );
+    return count;
+  }
+}
+
+const owned = (claim: Claim) => [claim.id, claim.generation, claim.delivery];
+
+/** JSON for a jsonb parameter; undefined is SQL's NULL. */
+const json = (value: unknown): string | null => (value === undefined ? null : JSON.stringify(value));

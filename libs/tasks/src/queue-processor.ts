@@ -1,0 +1,140 @@
+import { Injectable, type Type } from '@nestjs/common';
+import { OnWorkerEvent, Processor, WorkerHost } from '@nestjs/bullmq';
+import { describeError } from '@app/redaction';
+import { DelayedError, type Job, UnrecoverableError, WaitingError } from 'bullmq';
+import { FailedTaskListener } from './failed-task.listener.js';
+import type { AttemptFailure, Delivery, JobData } from './job.js';
+import { TaskLogger } from './task-logger.js';
+import { TaskRunner } from './runner.js';
+import { TaskWorker } from './task-worker.js';
+
+/** Milliseconds. A crashed worker's tasks are found at the latest one lock and one search after the crash: within 25 s. */
+const LOCK_DURATION = 15_000;
+const STALLED_INTERVAL = 7_500;
+
+/** Seconds that a wait for an empty queue may block. */
+const BLOCK = 5;
+
+const workerOptions = {
+  autorun: false,
+  lockDuration: LOCK_DURATION,
+  stalledInterval: STALLED_INTERVAL,
+  drainDelay: BLOCK,
+  runRetryDelay: 1_000,
+  // Crashes have a budget of their own, kept in the ledger, where the burial is written.
+  maxStalledCount: Number.MAX_SAFE_INTEGER,
+  // While BullMQ remembers a job, adding it again does nothing.
+  removeOnComplete: { age: 60 },
+  removeOnFail: { age: 24 * 3_600, count: 1_000 },
+  settings: { backoffStrategy: (_made: number, _type?: string, error?: Error) => (error instanceof FailedAttempt ? error.delay : 0) },
+};
+
+/** What BullMQ stores of a failed attempt: the error's description, without secrets. */
+class FailedAttempt extends Error {
+  constructor(
+    readonly failure: AttemptFailure,
+    readonly delay: number,
+  ) {
+    const { message, stack } = describeError(failure.error);
+    super(message);
+    this.stack = stack;
+  }
+}
+
+/** The same for the last attempt: BullMQ must not retry it. */
+class BuriedAttempt extends UnrecoverableError {
+  constructor(readonly failure: AttemptFailure) {
+    const { message, stack } = describeError(failure.error);
+    super(message);
+    this.stack = stack;
+  }
+}
+
+/** Translates between one BullMQ queue and the {@link TaskRunner}: a job into a delivery, an outcome into what BullMQ does. */
+@Injectable()
+export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
+  constructor(
+    private readonly runner: TaskRunner,
+    private readonly failedTaskListener: FailedTaskListener,
+    private readonly taskLogger: TaskLogger,
+  ) {
+    super();
+  }
+
+  override async process(job: Job<JobData>, token?: string): Promise<{ moot: string } | undefined> {
+    const delivery = deliveryOf(job);
+    const outcome = await this.runner.run(delivery);
+    switch (outcome.kind) {
+      case 'completed':
+        return outcome.moot === undefined ? undefined : { moot: outcome.moot };
+      case 'retry':
+        throw new FailedAttempt(outcome.failure, outcome.delay);
+      case 'buried':
+        throw new BuriedAttempt(outcome.failure);
+      case 'snooze':
+        this.taskLogger.snoozed(delivery, outcome.reason, outcome.delay);
+        await job.moveToDelayed(Date.now() + outcome.delay, token);
+        throw new DelayedError();
+      case 'returned':
+        await job.moveToWait(token);
+        throw new WaitingError();
+      case 'lost':
+        // Neither completed nor failed is ours to say any more.
+        throw new WaitingError();
+    }
+  }
+
+  @OnWorkerEvent('completed')
+  onCompleted(job: Job<JobData>): void {
+    const moot = (job.returnvalue as { moot: string } | null | undefined)?.moot;
+    this.taskLogger.completed(deliveryOf(job), (job.finishedOn ?? Date.now()) - (job.processedOn ?? Date.now()), moot);
+  }
+
+  @OnWorkerEvent('failed')
+  onFailed(job: Job<JobData> | undefined, error: Error): void {
+    if (job && (error instanceof FailedAttempt || error instanceof BuriedAttempt)) {
+      this.failedTaskListener.onFailed(deliveryOf(job), error.failure, error instanceof FailedAttempt ? error.delay : undefined);
+    }
+  }
+
+  @OnWorkerEvent('stalled')
+  onStalled(jobId: string): void {
+    this.taskLogger.stalled(this.worker.name, jobId);
+  }
+
+  @OnWorkerEvent('lockRenewalFailed')
+  onLockRenewalFailed(jobIds: string[]): void {
+    for (const id of jobIds) this.runner.interrupt(id.split('.')[0]!, 'lock lost');
+  }
+
+  @OnWorkerEvent('error')
+  onError(error: Error): void {
+    this.taskLogger.connectionError(this.worker.name, error);
+  }
+}
+
+function deliveryOf(job: Job<JobData>): Delivery {
+  return {
+    ...job.data,
+    type: job.name,
+    queue: job.queueName,
+    number: job.attemptsStarted,
+    failures: job.data.failures + job.attemptsMade,
+    crashes: job.stalledCounter,
+  };
+}
+
+@Processor('critical', workerOptions)
+export class CriticalProcessor extends QueueProcessor {}
+
+@Processor('default', workerOptions)
+export class DefaultProcessor extends QueueProcessor {}
+
+/** The processor of a queue; one that has no class of its own gets one. */
+export function processorOf(queue: string): Type<QueueProcessor> {
+  if (queue === 'critical') return CriticalProcessor;
+  if (queue === 'default') return DefaultProcessor;
+  @Processor(queue, workerOptions)
+  class ConfiguredProcessor extends QueueProcessor {}
+  return ConfiguredProcessor;
+}

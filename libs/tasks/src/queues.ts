@@ -1,0 +1,29 @@
+import { Injectable } from '@nestjs/common';
+import { ModuleRef } from '@nestjs/core';
+import { getQueueToken } from '@nestjs/bullmq';
+import { Config } from '@app/config';
+import type { Queue } from 'bullmq';
+import type { JobData } from './job.js';
+
+/** The BullMQ queues of `QUEUE_WEIGHTS`, by name. */
+@Injectable()
+export class TaskQueues {
+  readonly names: readonly string[];
+
+  constructor(
+    private readonly moduleRef: ModuleRef,
+    config: Config,
+  ) {
+    this.names = config.QUEUE_WEIGHTS.queues.map((queue) => queue.name);
+  }
+
+  /** @throws Error when no queue of that name is configured. */
+  of(name: string): Queue<JobData> {
+    if (!this.names.includes(name)) throw new Error(`the queue "${name}" is not in QUEUE_WEIGHTS (${this.names.join(', ')})`);
+    return this.moduleRef.get<Queue<JobData>>(getQueueToken(name), { strict: false });
+  }
+
+  all(): Queue<JobData>[] {
+    return this.names.map((name) => this.of(name));
+  }
+}

@@ -1,0 +1,112 @@
+import { Injectable } from '@nestjs/common';
+import type { Queue } from 'bullmq';
+import { withDeadline } from './deadline.js';
+import { jobId } from './dispatcher.js';
+import type { JobData } from './job.js';
+import { type DispatchedTask, Ledger } from './ledger.js';
+import { Loop } from './loop.js';
+import { QueuePauses } from './queue-pauses.js';
+import { TaskQueues } from './queues.js';
+import { TaskLogger } from './task-logger.js';
+
+/** Milliseconds. */
+const INTERVAL = 5_000;
+const MIN_AGE = 15_000;
+const ASK_DEADLINE = 10_000;
+/** How many tasks are asked for in every turn, in case that single ones were lost. */
+const SAMPLE = 100;
+const PAGE = 500;
+const PURGE = 1_000;
+
+/** A field of a queue's metadata in BullMQ: when it is gone, so may be every task. */
+const MARKER = 'waybill';
+
+/** In these states BullMQ is going to run a job. In every other one, a task that the ledger still holds is lost. */
+const LIVE_STATES: ReadonlySet<string> = new Set(['waiting', 'active', 'delayed', 'prioritized', 'paused', 'waiting-children']);
+
+/**
+ * Finds tasks that the ledger has dispatched and BullMQ no longer knows, and has
+ * them dispatched anew: after a FLUSHALL, a restart without a file, a failover
+ * that lost its newest writes. It also deletes completed tasks whose time is over.
+ */
+@Injectable()
+export class Reconciler {
+  private readonly loop = new Loop(() => this.reconcile(), INTERVAL, (error) => this.logger.connectionError('reconciler', error));
+  private readonly suspects = new Set<string>();
+  private stopped = false;
+
+  constructor(
+    private readonly ledger: Ledger,
+    private readonly queues: TaskQueues,
+    private readonly pauses: QueuePauses,
+    private readonly logger: TaskLogger,
+  ) {}
+
+  start(): void {
+    this.loop.start();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await this.loop.stop();
+  }
+
+  /** Has every task of a queue looked for: its dispatcher was away, and may have come back with less. */
+  suspect(queue: string): void {
+    this.suspects.add(queue);
+    this.loop.wake();
+  }
+
+  private async reconcile(): Promise<void> {
+    for (const queue of this.queues.all()) {
+      const marker = await withDeadline(queue.getBackend().getQueueMetaField(MARKER), ASK_DEADLINE, 'the dispatcher did not answer');
+      if (marker === null) {
+        await this.pauses.restore(queue);
+        this.suspects.add(queue.name);
+      }
+    }
+    const sample = await this.ledger.leastVerified(MIN_AGE, SAMPLE);
+    for (const queue of await this.restore(sample)) this.suspects.add(queue);
+    for (const name of this.suspects) {
+      await this.sweep(name);
+      await this.queues.of(name).getBackend().setQueueMeta({ [MARKER]: Date.now() });
+      this.suspects.delete(name);
+    }
+    await this.ledger.purgeCompleted(PURGE);
+    this.logger.connectionWell('reconciler');
+  }
+
+  private async sweep(queue: string): Promise<void> {
+    const before = new Date();
+    let page: DispatchedTask[];
+    let after: string | undefined;
+    do {
+      page = await this.ledger.dispatchedPage(queue, before, after, PAGE);
+      await this.restore(page);
+      after = page.at(-1)?.id;
+    } while (page.length === PAGE && !this.stopped);
+  }
+
+  /** @returns the queues that had lost some of these tasks. */
+  private async restore(tasks: readonly DispatchedTask[]): Promise<string[]> {
+    const byQueue = Map.groupBy(tasks, (task) => task.queue);
+    const affected: string[] = [];
+    for (const [name, group] of byQueue) {
+      if (!this.queues.names.includes(name)) continue;
+      const isLive = await withDeadline(this.ask(this.queues.of(name), group), ASK_DEADLINE, 'the dispatcher did not answer');
+      const lost = group.filter((_, index) => !isLive[index]);
+      await this.ledger.recordVerified(group.filter((_, index) => isLive[index]));
+      if (lost.length === 0) continue;
+      const count = await this.ledger.dispatchAnew(lost);
+      if (count === 0) continue;
+      this.logger.redispatched(name, count);
+      affected.push(name);
+    }
+    return affected;
+  }
+
+  private async ask(queue: Queue<JobData>, tasks: readonly DispatchedTask[]): Promise<boolean[]> {
+    const backend = queue.getBackend();
+    return Promise.all(tasks.map(async (task) => LIVE_STATES.has(await backend.getState(jobId(task)))));
+  }
+}

@@ -1,0 +1,45 @@
+import { Injectable, type Type } from '@nestjs/common';
+import { DiscoveryService } from '@nestjs/core';
+import { Config } from '@app/config';
+import { type TaskHandler, type TaskPolicy, findPolicy } from './task.js';
+
+export interface RegisteredTask {
+  policy: TaskPolicy;
+  handler: TaskHandler<unknown>;
+}
+
+/** The tasks that this process can run: every provider that carries `@Task`. */
+@Injectable()
+export class TaskRegistry {
+  private readonly tasks = new Map<string, RegisteredTask>();
+
+  constructor(
+    private readonly discovery: DiscoveryService,
+    private readonly config: Config,
+  ) {}
+
+  /** @throws Error when two handlers claim one type, or a task names a queue that has no weight. */
+  load(): void {
+    const queues = this.config.QUEUE_WEIGHTS.queues.map((queue) => queue.name);
+    for (const { metatype, instance } of this.discovery.getProviders()) {
+      const policy = metatype ? findPolicy(metatype) : undefined;
+      if (!policy) continue;
+      const other = this.tasks.get(policy.type);
+      if (other && other.handler !== instance) {
+        throw new Error(`two handlers for "${policy.type}": ${other.handler.constructor.name} and ${(metatype as Type).name}`);
+      }
+      if (!queues.includes(policy.queue)) {
+        throw new Error(`"${policy.type}" runs on the queue "${policy.queue}", which has no weight in QUEUE_WEIGHTS (${queues.join(', ')})`);
+      }
+      this.tasks.set(policy.type, { policy, handler: instance as TaskHandler<unknown> });
+    }
+  }
+
+  find(type: string): RegisteredTask | undefined {
+    return this.tasks.get(type);
+  }
+
+  all(): RegisteredTask[] {
+    return [...this.tasks.values()];
+  }
+}

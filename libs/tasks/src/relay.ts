@@ -1,0 +1,128 @@
+import { Injectable } from '@nestjs/common';
+import { Config } from '@app/config';
+import pg from 'pg';
+import { jobId } from './dispatcher.js';
+import type { JobData } from './job.js';
+import { CANCEL_CHANNEL, Ledger, type PendingTask, TASK_CHANNEL } from './ledger.js';
+import { Loop } from './loop.js';
+import { TaskQueues } from './queues.js';
+import { TaskRunner } from './runner.js';
+import { TaskLogger } from './task-logger.js';
+import { withDeadline } from './deadline.js';
+
+const BATCH = 500;
+/** Milliseconds. */
+const POLL_INTERVAL = 2_000;
+const DISPATCH_DEADLINE = 5_000;
+const LISTEN_CHECK_INTERVAL = 10_000;
+const LISTEN_RETRY_INTERVAL = 1_000;
+
+/**
+ * Moves tasks from the ledger into BullMQ. Every worker process runs one; they
+ * share the work by `SKIP LOCKED`. Woken by the transaction that wrote a task;
+ * the poll behind it finds what a lost wake-up left.
+ */
+@Injectable()
+export class Relay {
+  private readonly loop = new Loop(() => this.dispatch(), POLL_INTERVAL, (error) => this.logger.connectionError('relay', error));
+  private listener: pg.Client | undefined;
+  private check: NodeJS.Timeout | undefined;
+  private stopped = false;
+
+  constructor(
+    private readonly config: Config,
+    private readonly ledger: Ledger,
+    private readonly queues: TaskQueues,
+    private readonly runner: TaskRunner,
+    private readonly logger: TaskLogger,
+  ) {}
+
+  start(): void {
+    this.loop.start();
+    void this.listen();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    clearTimeout(this.check);
+    await this.loop.stop();
+    await this.listener?.end().catch(() => undefined);
+  }
+
+  private async dispatch(): Promise<void> {
+    let count: number;
+    do {
+      count = await this.ledger.dispatchPending(BATCH, (tasks) => withDeadline(this.add(tasks), DISPATCH_DEADLINE, 'the dispatcher did not answer'));
+    } while (count === BATCH && !this.stopped);
+    this.logger.connectionWell('relay');
+  }
+
+  private async add(tasks: PendingTask[]): Promise<void> {
+    const byQueue = Map.groupBy(tasks, (task) => task.queue);
+    await Promise.all(
+      [...byQueue].map(([queue, group]) =>
+        this.queues.of(queue).addBulk(
+          group.map((task) => ({
+            name: task.type,
+            data: jobData(task),
+            opts: {
+              jobId: jobId(task),
+              delay: task.delay,
+              attempts: Math.max(1, task.options.maxRetry + 1 - task.failures),
+              backoff: { type: 'ledger' },
+              stackTraceLimit: 1,
+            },
+          })),
+        ),
+      ),
+    );
+  }
+
+  /** Holds a connection that listens; opens another one whenever it is lost. */
+  private async listen(): Promise<void> {
+    const client = new pg.Client({
+      connectionString: this.config.DATABASE_URL,
+      application_name: 'waybill-relay',
+      keepAlive: true,
+      connectionTimeoutMillis: 5_000,
+      query_timeout: 5_000,
+    });
+    this.listener = client;
+    let lost = false;
+    const reconnect = (error?: Error) => {
+      if (lost || this.stopped) return;
+      lost = true;
+      if (error) this.logger.connectionError('relay', error);
+      clearTimeout(this.check);
+      client.end().catch(() => undefined);
+      this.check = setTimeout(() => void this.listen(), LISTEN_RETRY_INTERVAL);
+    };
+    client.on('error', reconnect);
+    client.on('end', () => reconnect());
+    client.on('notification', ({ channel, payload }) => {
+      if (channel === CANCEL_CHANNEL) this.runner.interrupt(payload ?? '', 'cancelled');
+      else this.loop.wake();
+    });
+    try {
+      await client.connect();
+      await client.query(`LISTEN ${TASK_CHANNEL}; LISTEN ${CANCEL_CHANNEL}`);
+      this.loop.wake();
+      this.checkListener(client, reconnect);
+    } catch (error) {
+      reconnect(error as Error);
+    }
+  }
+
+  /** A connection that a proxy or a firewall has dropped says nothing for ever: ask. */
+  private checkListener(client: pg.Client, reconnect: (error: Error) => void): void {
+    if (this.stopped) return;
+    this.check = setTimeout(() => {
+      client.query('SELECT 1').then(() => this.checkListener(client, reconnect), reconnect);
+    }, LISTEN_CHECK_INTERVAL);
+  }
+}
+
+function jobData(task: PendingTask): JobData {
+  const { id, payload, version, options, generation, failures, requestId, keep } = task;
+  return { id, payload, version, options, generation, failures, requestId, keep, createdAt: task.createdAt.toISOString() };
+}

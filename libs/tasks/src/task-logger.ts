@@ -1,0 +1,67 @@
+import { Injectable, Logger } from '@nestjs/common';
+import type { QueueWeights } from '@app/config';
+import type { Delivery } from './job.js';
+
+const REMINDER_INTERVAL = 60_000;
+
+/**
+ * The engine's voice: what the processor, the relay and BullMQ have to say, as
+ * lines of the Nest logger. A lost connection is told once and not once a second.
+ */
+@Injectable()
+export class TaskLogger {
+  private readonly logger = new Logger('TaskProcessor');
+  /** When each source of connection errors was last reported; absent while it is well. */
+  private readonly lost = new Map<string, number>();
+
+  started(weights: QueueWeights, slots: number, types: string[], dispatcher: string): void {
+    const queues = Object.fromEntries(weights.queues.map((queue) => [queue.name, queue.weight]));
+    this.logger.log({ queues, strict: weights.strict, slots, types, dispatcher }, 'task processor started');
+  }
+
+  stopping(running: number): void {
+    this.logger.log({ running }, 'task processor is stopping');
+  }
+
+  stopped(): void {
+    this.logger.log('task processor stopped');
+  }
+
+  completed(delivery: Delivery, durationMs: number, moot: string | undefined): void {
+    this.logger.log({ ...identity(delivery), attempt: delivery.failures + 1, durationMs, ...(moot !== undefined && { moot }) }, 'task completed');
+  }
+
+  snoozed(delivery: Delivery, reason: string, delay: number): void {
+    this.logger.warn({ ...identity(delivery), reason, runAt: new Date(Date.now() + delay).toISOString() }, 'task put off');
+  }
+
+  stalled(queue: string, jobId: string): void {
+    this.logger.warn({ queue, taskId: jobId.split('.')[0] }, 'a worker was lost while it ran this task; it runs again');
+  }
+
+  redispatched(queue: string, count: number): void {
+    this.logger.warn({ queue, count }, 'the dispatcher has lost tasks; they are dispatched anew');
+  }
+
+  failed(what: string, err: unknown): void {
+    this.logger.error({ err }, what);
+  }
+
+  connectionError(source: string, err: unknown): void {
+    const reportedAt = this.lost.get(source);
+    if (reportedAt !== undefined && Date.now() - reportedAt < REMINDER_INTERVAL) return;
+    this.lost.set(source, Date.now());
+    this.logger.warn({ source, err }, reportedAt === undefined ? 'connection lost' : 'connection still lost');
+  }
+
+  /** @returns whether the connection had been reported as lost. */
+  connectionWell(source: string): boolean {
+    if (!this.lost.delete(source)) return false;
+    this.logger.log({ source }, 'connection regained');
+    return true;
+  }
+}
+
+function identity(delivery: Delivery) {
+  return { taskId: delivery.id, taskType: delivery.type, queue: delivery.queue, requestId: delivery.requestId ?? undefined };
+}

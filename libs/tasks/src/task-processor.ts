@@ -1,0 +1,175 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { Inject, Injectable } from '@nestjs/common';
+import { Config } from '@app/config';
+import type { Job } from 'bullmq';
+import { v4 as uuidv4 } from 'uuid';
+import type { JobData } from './job.js';
+import { QueueProcessor } from './queue-processor.js';
+import { TaskRunner } from './runner.js';
+import { TaskLogger } from './task-logger.js';
+import type { TaskWorker } from './task-worker.js';
+import { WeightedPicker } from './weighted-picker.js';
+
+export const QUEUE_PROCESSORS = Symbol('waybill.queue-processors');
+
+/** Pause after a fetch that failed. Milliseconds. */
+const RETRY_INTERVAL = 500;
+
+/**
+ * Runs the tasks of all queues in one pool of slots, shared by weight.
+ *
+ * A slot asks the {@link WeightedPicker} which queue is next, takes a job from it
+ * and runs it; when the job ends and the same queue is next again, finishing and
+ * fetching are one round trip. An empty queue is waited on by one blocking read,
+ * as long as a slot is free for what it brings.
+ */
+@Injectable()
+export class TaskProcessor {
+  private readonly workers = new Map<string, TaskWorker>();
+  private readonly watched = new Set<string>();
+  private readonly slots = new Set<Promise<void>>();
+  private readonly picker: WeightedPicker;
+  private readonly token = uuidv4();
+  private fetches = 0;
+  private stopping = false;
+
+  constructor(
+    private readonly config: Config,
+    @Inject(QUEUE_PROCESSORS) private readonly processors: readonly QueueProcessor[],
+    private readonly runner: TaskRunner,
+    private readonly logger: TaskLogger,
+  ) {
+    this.picker = new WeightedPicker(config.QUEUE_WEIGHTS, config.WORKER_CONCURRENCY);
+  }
+
+  /**
+   * Begins to run tasks; the workers must exist.
+   *
+   * @param onRegained called with a queue whose dispatcher was away and is back.
+   */
+  start(onRegained: (queue: string) => void): void {
+    for (const { worker } of this.processors) {
+      this.workers.set(worker.name, worker);
+      worker.getBackend().on('ready', () => {
+        if (this.logger.connectionWell(worker.name)) onRegained(worker.name);
+      });
+      worker.begin().catch((error: unknown) => this.logger.failed('the search for stalled tasks did not start', error));
+    }
+    this.fill();
+  }
+
+  /** How many tasks are running. */
+  get running(): number {
+    return this.slots.size;
+  }
+
+  /**
+   * Takes no more tasks, lets the running ones finish, tells those that are left
+   * at the timeout to stop, and gives them back to the front of their queues.
+   */
+  async stop(): Promise<void> {
+    this.stopping = true;
+    this.logger.stopping(this.running);
+    await Promise.all([...this.workers.values()].map((worker) => worker.halt()));
+    const done = Promise.all(this.slots);
+    await Promise.race([done, wait(this.config.WORKER_SHUTDOWN_TIMEOUT, undefined, { ref: false })]);
+    this.runner.interruptAll('shutdown');
+    // What is left has only to be given back, which takes a round trip.
+    await Promise.race([done, wait(RETRY_INTERVAL * 4, undefined, { ref: false })]);
+    await Promise.all([...this.workers.values()].map((worker) => worker.close(true)));
+    this.logger.stopped();
+  }
+
+  /** Starts as many slots as there is work for, and watches the queues that are empty. */
+  private fill(): void {
+    while (!this.stopping) {
+      const queue = this.picker.start();
+      if (queue === undefined) break;
+      this.occupy(queue, this.serve(queue));
+    }
+    for (const queue of this.workers.keys()) this.watch(queue);
+  }
+
+  private occupy(queue: string, work: Promise<void>): void {
+    const slot = work
+      .catch((error: unknown) => this.logger.connectionError(queue, error))
+      .finally(() => {
+        this.slots.delete(slot);
+        this.fill();
+      });
+    this.slots.add(slot);
+  }
+
+  /** One slot's turn at a queue: a job, and those that follow it for as long as the queue remains next. */
+  private async serve(queue: string): Promise<void> {
+    const token = this.newToken();
+    let job: Job<JobData> | undefined;
+    try {
+      job = await this.workerOf(queue).getNextJob(token, { block: false });
+    } catch (error) {
+      this.logger.connectionError(queue, error);
+      await wait(RETRY_INTERVAL);
+    }
+    if (!job) return this.picker.foundEmpty(queue);
+    if (this.picker.found(queue)) this.fill();
+    await this.process(queue, job, token);
+  }
+
+  /** Runs a job for which the picker has given a slot, and then those that follow. */
+  private async process(queue: string, first: Job<JobData>, token: string): Promise<void> {
+    let job: Job<JobData> | undefined = first;
+    while (job) {
+      let hasSlot = true;
+      let another: boolean | undefined;
+      // Asked when the job ends; BullMQ asks again when telling it failed the first time.
+      const fetchNext = () => {
+        if (another === undefined) {
+          another = !this.stopping && this.picker.finishAndContinue(queue);
+          hasSlot = another || this.stopping;
+        }
+        return another;
+      };
+      try {
+        job = (await this.workerOf(queue).processJob(job, token, fetchNext)) ?? undefined;
+      } catch (error) {
+        this.logger.connectionError(queue, error);
+        job = undefined;
+      }
+      if (!job && hasSlot) {
+        if (another) this.picker.foundEmpty(queue);
+        else this.picker.finish(queue);
+      }
+    }
+  }
+
+  /** Waits for an empty queue, in one place for all slots; a job that arrives takes a slot, or goes back when there is none. */
+  private watch(queue: string): void {
+    if (this.stopping || this.watched.has(queue) || !this.picker.isEmpty(queue) || !this.picker.hasRoom(queue)) return;
+    this.watched.add(queue);
+    const worker = this.workerOf(queue);
+    const token = this.newToken();
+    worker
+      .getNextJob(token, { block: true })
+      .then(async (job: Job<JobData> | undefined) => {
+        this.watched.delete(queue);
+        if (!job) return;
+        if (!this.stopping && this.picker.startArrived(queue)) return this.occupy(queue, this.process(queue, job, token));
+        // Every slot is taken meanwhile: another process may be free for it.
+        await job.moveToWait(token);
+      })
+      .catch(async (error: unknown) => {
+        this.watched.delete(queue);
+        this.logger.connectionError(queue, error);
+        await wait(RETRY_INTERVAL, undefined, { ref: false });
+      })
+      .finally(() => this.fill());
+  }
+
+  private workerOf(queue: string): TaskWorker {
+    return this.workers.get(queue)!;
+  }
+
+  private newToken(): string {
+    return `${this.token}:${this.fetches++}`;
+  }
+}

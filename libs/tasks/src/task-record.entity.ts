@@ -1,0 +1,145 @@
+import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
+import type { Backoff } from './backoff.js';
+
+/**
+ * `pending`: committed, not yet in BullMQ. `dispatched`: in BullMQ. `dead`:
+ * buried. `completed`: kept for its retention or its uniqueness; any other task
+ * is deleted when it completes.
+ */
+export type TaskState = 'pending' | 'dispatched' | 'dead' | 'completed';
+
+/** What was decided about a task when it was distributed. Durations are in milliseconds. */
+export interface StoredOptions {
+  maxRetry: number;
+  timeout: number;
+  /** ISO 8601. */
+  deadline?: string;
+  retention?: number;
+  backoff?: Backoff;
+}
+
+/** What happened to a task, in the words an operator reads. */
+export interface HistoryEntry {
+  at: string;
+  what: string;
+  error?: string;
+  /** When it runs next, where the event decided that; ISO 8601. */
+  next?: string;
+}
+
+/** A row of the ledger: a task, from the commit that made it until it is completed or buried. */
+@Entity('task')
+@Index('task_pending', ['id'], { where: "state = 'pending'" })
+@Index('task_dispatched', ['verifiedAt'], { where: "state = 'dispatched'" })
+@Index('task_finished', ['finishedAt'], { where: "state IN ('dead', 'completed')" })
+@Index('task_unique', ['type', 'uniqueKey'], { unique: true, where: 'unique_key IS NOT NULL' })
+export class TaskRecord {
+  /** A version 7 UUID: later tasks sort later. */
+  @PrimaryColumn('uuid')
+  id: string;
+
+  @Column('text')
+  type: string;
+
+  @Column('text')
+  queue: string;
+
+  @Column('jsonb')
+  payload: unknown;
+
+  @Column('integer', { default: 1 })
+  version: number;
+
+  @Column('text', { default: 'pending' })
+  state: TaskState;
+
+  @Column('jsonb')
+  options: StoredOptions;
+
+  @Column('timestamptz', { name: 'run_at', default: () => 'now()' })
+  runAt: Date;
+
+  @Column('text', { name: 'request_id', nullable: true })
+  requestId: string | null;
+
+  @Column('text', { name: 'unique_key', nullable: true })
+  uniqueKey: string | null;
+
+  /** Until when the key is taken; null means until the task is done. */
+  @Column('timestamptz', { name: 'unique_until', nullable: true })
+  uniqueUntil: Date | null;
+
+  /** How often the task was dispatched anew, after a loss or by an operator. */
+  @Column('integer', { default: 0 })
+  generation: number;
+
+  /** The newest delivery that has begun: an older one can commit nothing. */
+  @Column('integer', { default: 0 })
+  delivery: number;
+
+  @Column('integer', { default: 0 })
+  failures: number;
+
+  @Column('integer', { default: 0 })
+  crashes: number;
+
+  @Column('jsonb', { default: [] })
+  history: HistoryEntry[];
+
+  @Column('text', { nullable: true })
+  reason: string | null;
+
+  @Column('text', { nullable: true })
+  error: string | null;
+
+  @Column('jsonb', { nullable: true })
+  progress: unknown;
+
+  @Column('jsonb', { nullable: true })
+  result: unknown;
+
+  @Column('timestamptz', { name: 'created_at', default: () => 'now()' })
+  createdAt: Date;
+
+  @Column('timestamptz', { name: 'dispatched_at', nullable: true })
+  dispatchedAt: Date | null;
+
+  /** When BullMQ was last seen to know the task. */
+  @Column('timestamptz', { name: 'verified_at', nullable: true })
+  verifiedAt: Date | null;
+
+  @Column('timestamptz', { name: 'finished_at', nullable: true })
+  finishedAt: Date | null;
+
+  /** Until when a completed task is kept. */
+  @Column('timestamptz', { name: 'keep_until', nullable: true })
+  keepUntil: Date | null;
+}
+
+/** A queue that an operator has paused. In the database, because a flushed Redis forgets it. */
+@Entity('task_queue_pause')
+export class QueuePause {
+  @PrimaryColumn('text')
+  queue: string;
+
+  @Column('timestamptz', { name: 'paused_at', default: () => 'now()' })
+  pausedAt: Date;
+}
+
+/** How far a periodic task has been distributed. */
+@Entity('task_schedule')
+export class ScheduleRecord {
+  @PrimaryColumn('text')
+  type: string;
+
+  /** A change of the expression starts the schedule anew. */
+  @Column('text')
+  cron: string;
+
+  @Column('text')
+  timezone: string;
+
+  /** The next tick that nobody has distributed yet. */
+  @Column('timestamptz', { name: 'next_at' })
+  nextAt: Date;
+}

@@ -1,0 +1,48 @@
+import { type Job, type Processor, Worker, type WorkerOptions } from 'bullmq';
+import type { JobData } from './job.js';
+
+/**
+ * A BullMQ worker whose loop is ours: it hands out single jobs to the
+ * {@link TaskProcessor}, which decides which queue is next.
+ *
+ * Everything here is BullMQ's public or protected API; a test holds each part
+ * of it that the library could change.
+ */
+export class TaskWorker extends Worker<JobData> {
+  private halted = false;
+  private readonly fetches = new Set<Promise<unknown>>();
+
+  constructor(name: string, processor: string | URL | null | Processor<JobData>, options: WorkerOptions) {
+    // A producer fails at once while Redis is away, so that the relay can try again; a worker's commands wait for it.
+    super(name, processor, { ...options, connection: { ...options.connection, enableOfflineQueue: true } as WorkerOptions['connection'] });
+  }
+
+  /** Begins what `run()` would begin, but for its loop: lock renewal and the search for crashed workers' jobs. */
+  async begin(): Promise<void> {
+    this.lockManager.start();
+    await this.startStalledCheckTimer();
+  }
+
+  /** Keeps the lock of a job alive although it has not begun. */
+  hold(job: Job<JobData>): void {
+    if (job.id !== undefined && job.token !== undefined) this.lockManager.trackJob(job.id, job.token, Date.now());
+  }
+
+  /** Fetches no more; resolves when the fetches under way have come in. */
+  async halt(): Promise<void> {
+    this.halted = true;
+    await Promise.allSettled(this.fetches);
+  }
+
+  protected override async moveToActive(token: string, name?: string): Promise<Job<JobData>> {
+    // BullMQ itself answers with undefined for "no job"; its declaration does not say so.
+    if (this.halted) return undefined as unknown as Job<JobData>;
+    const fetch = super.moveToActive(token, name);
+    this.fetches.add(fetch);
+    try {
+      return await fetch;
+    } finally {
+      this.fetches.delete(fetch);
+    }
+  }
+}

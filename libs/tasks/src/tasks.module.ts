@@ -1,0 +1,121 @@
+import { type DynamicModule, Injectable, Module, type OnApplicationBootstrap, type BeforeApplicationShutdown, type Provider } from '@nestjs/common';
+import { DiscoveryModule } from '@nestjs/core';
+import { BullModule, BullRegistrar } from '@nestjs/bullmq';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { Config } from '@app/config';
+import { Completions } from './completions.js';
+import { queueOptions, selectDispatcher } from './dispatcher.js';
+import { CORRELATION_ID, type CorrelationId, TaskDistributor } from './distributor.js';
+import { FailedTaskListener } from './failed-task.listener.js';
+import { Ledger } from './ledger.js';
+import { QueuePauses } from './queue-pauses.js';
+import { processorOf, type QueueProcessor } from './queue-processor.js';
+import { TaskQueues } from './queues.js';
+import { Reconciler } from './reconciler.js';
+import { TaskRegistry } from './registry.js';
+import { Relay } from './relay.js';
+import { TASK_MIDDLEWARE, type TaskMiddleware, TaskRunner } from './runner.js';
+import { TaskLogger } from './task-logger.js';
+import { QUEUE_PROCESSORS, TaskProcessor } from './task-processor.js';
+import { QueuePause, ScheduleRecord, TaskRecord } from './task-record.entity.js';
+import { TaskWorker } from './task-worker.js';
+
+const entities = TypeOrmModule.forFeature([TaskRecord, QueuePause, ScheduleRecord]);
+
+/** Starts the engine when every provider is ready, and stops it, in order, before the database closes. */
+@Injectable()
+class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  constructor(
+    private readonly config: Config,
+    private readonly registrar: BullRegistrar,
+    private readonly registry: TaskRegistry,
+    private readonly queues: TaskQueues,
+    private readonly processor: TaskProcessor,
+    private readonly relay: Relay,
+    private readonly reconciler: Reconciler,
+    private readonly logger: TaskLogger,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    this.registry.load();
+    this.registrar.register();
+    for (const queue of this.queues.all()) {
+      queue.on('error', (error) => this.logger.connectionError(queue.name, error));
+    }
+    this.processor.start((queue) => this.reconciler.suspect(queue));
+    this.relay.start();
+    this.reconciler.start();
+    const types = this.registry.all().map((task) => task.policy.type);
+    this.logger.started(
+      this.config.QUEUE_WEIGHTS,
+      this.config.WORKER_CONCURRENCY,
+      types,
+      this.config.REDIS_ADDRESS === undefined ? 'postgres' : 'redis',
+    );
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    await Promise.all([this.relay.stop(), this.reconciler.stop()]);
+    await this.processor.stop();
+    await Promise.all(this.queues.all().map((queue) => queue.close()));
+  }
+}
+
+/** The task engine: what an app imports to distribute tasks, and what it imports to run them. */
+@Module({})
+export class TasksModule {
+  /** For an app that distributes: it needs the database, and no dispatcher. */
+  static forDistributor(options: { correlationId?: CorrelationId } = {}): DynamicModule {
+    return {
+      module: TasksModule,
+      global: true,
+      imports: [entities],
+      providers: [Ledger, TaskDistributor, ...(options.correlationId ? [{ provide: CORRELATION_ID, useValue: options.correlationId }] : [])],
+      exports: [TaskDistributor],
+    };
+  }
+
+  /**
+   * For an app that runs tasks: every provider that carries `@Task`, from the
+   * queues of `QUEUE_WEIGHTS`.
+   *
+   * @param options.middleware runs around every handler, the first outermost.
+   */
+  static forProcessor(config: Config, options: { middleware?: readonly TaskMiddleware[] } = {}): DynamicModule {
+    selectDispatcher(config);
+    BullModule.workerClass = TaskWorker;
+    const names = config.QUEUE_WEIGHTS.queues.map((queue) => queue.name);
+    const processors = names.map(processorOf);
+    const providers: Provider[] = [
+      { provide: TASK_MIDDLEWARE, useValue: options.middleware ?? [] },
+      { provide: QUEUE_PROCESSORS, useFactory: (...all: QueueProcessor[]) => all, inject: processors },
+      ...processors,
+      Completions,
+      FailedTaskListener,
+      Ledger,
+      QueuePauses,
+      Reconciler,
+      Relay,
+      TaskDistributor,
+      TaskEngine,
+      TaskLogger,
+      TaskProcessor,
+      TaskQueues,
+      TaskRegistry,
+      TaskRunner,
+    ];
+    return {
+      module: TasksModule,
+      global: true,
+      imports: [
+        entities,
+        DiscoveryModule,
+        // Registered by hand, when every provider is ready (nestjs/bull would run jobs before).
+        BullModule.forRoot({ connection: {}, extraOptions: { manualRegistration: true } }),
+        BullModule.registerQueue(...names.map((name) => ({ name, ...queueOptions(config, name) }))),
+      ],
+      providers,
+      exports: [TaskDistributor],
+    };
+  }
+}

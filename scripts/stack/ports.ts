@@ -1,0 +1,71 @@
+import { connect, createServer, type AddressInfo } from 'node:net';
+
+const LOOPBACK = '127.0.0.1';
+
+function listen(port: number, host: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen({ port, host, exclusive: true }, () => {
+      const { port: bound } = server.address() as AddressInfo;
+      server.close(() => resolve(bound));
+    });
+  });
+}
+
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ port, host: LOOPBACK, timeout: 1_000 });
+    const settle = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once('connect', () => settle(true));
+    socket.once('timeout', () => settle(false));
+    socket.once('error', () => settle(false));
+  });
+}
+
+/** A loopback port that nobody listens on at this moment. */
+export function freePort(): Promise<number> {
+  return listen(0, LOOPBACK);
+}
+
+/** Why `port` cannot be listened on, or undefined when it can. */
+async function obstacle(port: number, host: string): Promise<string | undefined> {
+  // macOS lets us bind 127.0.0.1 beside somebody's 0.0.0.0, so binding alone does not tell.
+  if (await answers(port)) return 'is taken by another process';
+  try {
+    await listen(port, host);
+    return undefined;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'EADDRINUSE') return 'is taken by another process';
+    if (code === 'EACCES') return 'is not yours to listen on';
+    return `cannot be listened on (${message})`;
+  }
+}
+
+/** A port that will be needed, and the variable that moves it. */
+export interface WantedPort {
+  readonly variable: string;
+  readonly port: number;
+  readonly host?: string;
+}
+
+/**
+ * Makes sure that every wanted port is there to be had.
+ *
+ * @throws Error with a line for each that is not, naming its variable.
+ */
+export async function claimPorts(wanted: readonly WantedPort[]): Promise<void> {
+  const problems: string[] = [];
+  const claimed = new Map<number, string>();
+  for (const { variable, port, host = LOOPBACK } of wanted) {
+    const other = claimed.get(port);
+    claimed.set(port, variable);
+    const problem = other === undefined ? await obstacle(port, host) : `is ${other}'s as well`;
+    if (problem !== undefined) problems.push(`port ${port} ${problem}: set ${variable} to another one`);
+  }
+  if (problems.length > 0) throw new Error(problems.join('\n'));
+}

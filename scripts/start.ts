@@ -1,0 +1,85 @@
+/** `make start`: the whole of Waybill on this machine, until ctrl-c. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import ms, { type StringValue } from 'ms';
+import { openFoundation, type Foundation } from './stack/foundation.ts';
+import { say } from './stack/output.ts';
+import { runOnce } from './stack/run-once.ts';
+import { Service } from './stack/service.ts';
+import { readSettings, type StackSettings } from './stack/settings.ts';
+import { aborted, runUntilStopped } from './stack/lifetime.ts';
+
+const READY_PATIENCE = 60_000;
+
+async function untilReady(url: string, stopping: AbortSignal): Promise<void> {
+  const deadline = Date.now() + READY_PATIENCE;
+  while (Date.now() < deadline) {
+    const response = await fetch(url, { signal: AbortSignal.any([stopping, AbortSignal.timeout(5_000)]) }).catch(() => undefined);
+    stopping.throwIfAborted();
+    await response?.body?.cancel();
+    if (response?.ok) return;
+    await sleep(100, undefined, { signal: stopping });
+  }
+  throw new Error(`the api was not ready within ${READY_PATIENCE / 1000} s: ${url}`);
+}
+
+function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation, publicUrl: string): string {
+  const { httpPort, grpcPort } = settings;
+  const person = (name: string) =>
+    `{"username":"${name.toLowerCase()}","fullName":"${name} Example","email":"${name.toLowerCase()}@example.com","password":"correct horse"}`;
+  return [
+    'Waybill is running',
+    `  HTTP       http://localhost:${httpPort}`,
+    `  gRPC       localhost:${grpcPort}`,
+    `  mail       ${mailboxUrl ?? 'goes to SMTP_URL'}`,
+    `  database   ${settings.databaseUrl === undefined ? environment.DATABASE_URL : 'at DATABASE_URL'}`,
+    `  queues     ${process.env.REDIS_ADDRESS ? 'on Redis, at REDIS_ADDRESS' : 'in Postgres (set REDIS_ADDRESS to use Redis)'}`,
+    '',
+    'Sign somebody up:',
+    `  curl -s http://localhost:${httpPort}/v1/users -H 'content-type: application/json' \\`,
+    `    -d '${person('Ada')}'`,
+    'or',
+    `  grpcurl -plaintext -d '${person('Grace')}' \\`,
+    `    localhost:${grpcPort} account.v1.UserService/CreateUser`,
+    '',
+    `The mail with the link (${publicUrl}/verify-email?token=…) follows after ${process.env.VERIFY_EMAIL_DELAY || '10s'}${mailboxUrl ? `, at ${mailboxUrl}` : ''}.`,
+    'ctrl-c stops everything.',
+  ].join('\n');
+}
+
+async function start(settings: StackSettings, stopping: AbortSignal, resources: AsyncDisposableStack): Promise<void> {
+  const { host, httpPort, grpcPort } = settings;
+  const foundation = await openFoundation(
+    settings,
+    [
+      { variable: 'HTTP_PORT', port: httpPort, host },
+      { variable: 'GRPC_PORT', port: grpcPort, host },
+    ],
+    stopping,
+    resources,
+  );
+  const publicUrl = process.env.PUBLIC_URL || `http://localhost:${httpPort}`;
+  const environment = { ...process.env, ...foundation.environment, PUBLIC_URL: publicUrl };
+  await runOnce('migrate', 'dist/apps/worker/src/migrate.js', environment, stopping);
+
+  const apps = ['api', 'worker'].map(
+    (name) =>
+      new Service({
+        name,
+        entry: `dist/apps/${name}/src/main.js`,
+        environment,
+        onStart: (pid) => foundation.runFile.note(name, pid),
+      }),
+  );
+  // An app may take its whole shutdown timeout, and a little to close its connections.
+  const patience = ms((process.env.WORKER_SHUTDOWN_TIMEOUT || '10s') as StringValue) + 10_000;
+  resources.defer(async () => {
+    await Promise.all(apps.map((app) => app.stop(patience)));
+  });
+  const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  await Promise.race([untilReady(`http://${reachable}:${httpPort}/readyz`, stopping), ...apps.map((app) => app.ended)]);
+  for (const app of apps) app.keep();
+  say(`\n${banner(settings, foundation, publicUrl)}\n`);
+  await aborted(stopping);
+}
+
+await runUntilStopped((stopping, resources) => start(readSettings(), stopping, resources));

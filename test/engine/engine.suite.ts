@@ -1,0 +1,211 @@
+import { randomUUID } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import { InvalidTask, RetryIn, RevokeTask, SkipRetry, Task, type TaskContext, TaskDistributor, type TaskHandler } from '@app/tasks';
+import { DataSource } from 'typeorm';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { createEngine, type Dispatcher, isAvailable, type TestEngine } from '../support/engine.js';
+import { eventually } from '../support/eventually.js';
+
+const payload = z.object({ key: z.string(), what: z.string().optional() });
+type Payload = z.output<typeof payload>;
+
+/** What the handlers below were called with, and what they are to do. */
+const calls: { key: string; task: TaskContext }[] = [];
+const scripts = new Map<string, (task: TaskContext) => unknown>();
+const callsOf = (key: string) => calls.filter((call) => call.key === key);
+
+@Injectable()
+class Scripted implements TaskHandler<Payload> {
+  async handle({ key }: Payload, task: TaskContext): Promise<unknown> {
+    calls.push({ key, task });
+    return scripts.get(key)?.(task);
+  }
+}
+
+@Task({ type: 'test.scripted', payload, maxRetry: 2, backoff: { type: 'fixed', delay: 20 } })
+class ScriptedTask extends Scripted {}
+
+/** The contract of the task engine: one suite for every dispatcher. */
+export function describeEngine(dispatcher: Dispatcher): void {
+  describe.skipIf(!isAvailable(dispatcher))(`the task engine on ${dispatcher}`, () => {
+    let engine: TestEngine;
+    let tasks: TaskDistributor;
+    let dataSource: DataSource;
+
+    beforeAll(async () => {
+      engine = await createEngine(dispatcher);
+      const app = await engine.worker([ScriptedTask]);
+      tasks = app.get(TaskDistributor, { strict: false });
+      dataSource = app.get(DataSource);
+    });
+    afterAll(() => engine?.close());
+
+    const row = async (id: string) =>
+      (await engine.database.query<{ state: string; reason: string; error: string; failures: number; result: unknown; history: { what: string }[] }>(
+        'SELECT * FROM task WHERE id = $1',
+        [id],
+      ))[0];
+    const gone = (id: string) => eventually(async () => (await row(id)) === undefined);
+
+    it('runs a task once its transaction has committed, and leaves nothing behind', async () => {
+      const key = randomUUID();
+      const { id } = await dataSource.transaction((manager) => tasks.distribute(ScriptedTask, { key }, { manager }));
+      await gone(id);
+      expect(callsOf(key)).toHaveLength(1);
+      expect(callsOf(key)[0]?.task).toMatchObject({ id, type: 'test.scripted', queue: 'default', attempt: 1, maxAttempts: 3 });
+    });
+
+    it('never runs a task whose transaction rolled back', async () => {
+      const lost = randomUUID();
+      const kept = randomUUID();
+      await expect(
+        dataSource.transaction(async (manager) => {
+          await tasks.distribute(ScriptedTask, { key: lost }, { manager });
+          throw new Error('rolled back');
+        }),
+      ).rejects.toThrow('rolled back');
+      const { id } = await tasks.distribute(ScriptedTask, { key: kept });
+      await gone(id);
+      expect(callsOf(lost)).toHaveLength(0);
+    });
+
+    it('waits for processIn, and for processAt', async () => {
+      const key = randomUUID();
+      const begin = Date.now();
+      let startedAt = 0;
+      scripts.set(key, () => (startedAt = Date.now()));
+      await gone((await tasks.distribute(ScriptedTask, { key }, { processIn: '1s' })).id);
+      expect(startedAt - begin).toBeGreaterThanOrEqual(990);
+      expect(startedAt - begin).toBeLessThan(4_000);
+      const at = new Date(Date.now() + 500);
+      await gone((await tasks.distribute(ScriptedTask, { key }, { processAt: at })).id);
+      expect(startedAt).toBeGreaterThanOrEqual(at.getTime() - 10);
+    });
+
+    it('retries what fails, with the attempt told, and buries it after the last one', async () => {
+      const key = randomUUID();
+      scripts.set(key, () => {
+        throw new Error('nobody at someone@example.com');
+      });
+      const { id } = await tasks.distribute(ScriptedTask, { key });
+      const dead = await eventually(async () => ((await row(id))?.state === 'dead' ? await row(id) : undefined));
+      expect(callsOf(key).map(({ task }) => task.attempt)).toEqual([1, 2, 3]);
+      expect(dead).toMatchObject({ reason: 'retries exhausted', failures: 3, error: 'nobody at [address]' });
+      expect(dead.history.map((entry) => entry.what)).toEqual(['attempt 1 failed', 'attempt 2 failed', 'buried: retries exhausted']);
+    });
+
+    it.each([
+      ['a string', () => Promise.reject('text')],
+      ['undefined', () => Promise.reject(undefined)],
+      ['a synchronous error', () => { throw new TypeError('sync'); }],
+    ])('treats %s that is thrown as a failure', async (_, script) => {
+      const key = randomUUID();
+      scripts.set(key, script);
+      const { id } = await tasks.distribute(ScriptedTask, { key }, { maxRetry: 0 });
+      await eventually(async () => (await row(id))?.state === 'dead');
+      expect(callsOf(key)).toHaveLength(1);
+    });
+
+    it('buries at once what asks to skip its retries', async () => {
+      const key = randomUUID();
+      scripts.set(key, () => {
+        throw new SkipRetry('no use');
+      });
+      const { id } = await tasks.distribute(ScriptedTask, { key });
+      await eventually(async () => (await row(id))?.state === 'dead');
+      expect(await row(id)).toMatchObject({ reason: 'retry skipped', error: 'no use' });
+      expect(callsOf(key)).toHaveLength(1);
+    });
+
+    it('drops what is revoked', async () => {
+      const key = randomUUID();
+      scripts.set(key, () => {
+        throw new RevokeTask('not wanted');
+      });
+      await gone((await tasks.distribute(ScriptedTask, { key })).id);
+      expect(callsOf(key)).toHaveLength(1);
+    });
+
+    it('puts a task off that asks for it, at no cost', async () => {
+      const key = randomUUID();
+      scripts.set(key, () => {
+        if (callsOf(key).length < 5) throw new RetryIn(10);
+      });
+      await gone((await tasks.distribute(ScriptedTask, { key }, { maxRetry: 0 })).id);
+      expect(callsOf(key).map(({ task }) => task.attempt)).toEqual([1, 1, 1, 1, 1]);
+    });
+
+    it('ends an attempt at its timeout, and tells the handler', async () => {
+      const key = randomUUID();
+      scripts.set(key, () => new Promise(() => undefined));
+      const { id } = await tasks.distribute(ScriptedTask, { key }, { timeout: 100, maxRetry: 0 });
+      await eventually(async () => (await row(id))?.state === 'dead');
+      expect((await row(id))?.error).toMatch(/ran into its timeout/);
+      expect(callsOf(key)[0]?.task.signal.aborted).toBe(true);
+    });
+
+    it('commits the effects of task.transaction and the completion together', async () => {
+      await engine.database.query('CREATE TABLE IF NOT EXISTS effect (task uuid)');
+      const key = randomUUID();
+      scripts.set(key, async (task) => {
+        await task.transaction(async (manager) => {
+          await manager.query('INSERT INTO effect VALUES ($1)', [task.id]);
+          if (callsOf(key).length === 1) throw new Error('after the effect');
+        });
+        throw new Error('after it is done: no retry');
+      });
+      const { id } = await tasks.distribute(ScriptedTask, { key });
+      await gone(id);
+      expect(callsOf(key)).toHaveLength(2);
+      expect(await engine.database.query('SELECT * FROM effect WHERE task = $1', [id])).toHaveLength(1);
+    });
+
+    it('keeps the result for its retention', async () => {
+      const key = randomUUID();
+      scripts.set(key, () => ({ answer: 42 }));
+      const { id } = await tasks.distribute(ScriptedTask, { key }, { retention: '1h' });
+      await eventually(async () => (await row(id))?.state === 'completed');
+      expect((await row(id))?.result).toEqual({ answer: 42 });
+    });
+
+    it('lets one task have a unique key until it is done, and says so', async () => {
+      const key = randomUUID();
+      let release: () => void = () => undefined;
+      const released = new Promise<void>((resolve) => (release = resolve));
+      scripts.set(key, () => released);
+      const results = await Promise.all(Array.from({ length: 20 }, () => tasks.distribute(ScriptedTask, { key }, { unique: { key } })));
+      expect(results.filter((result) => !result.duplicate)).toHaveLength(1);
+      expect(new Set(results.map((result) => result.id)).size).toBe(1);
+      release();
+      await gone(results[0]!.id);
+      expect((await tasks.distribute(ScriptedTask, { key }, { unique: { key } })).duplicate).toBe(false);
+    });
+
+    it('lets one task have a unique key for a time, done or not', async () => {
+      const key = randomUUID();
+      const first = await tasks.distribute(ScriptedTask, { key }, { unique: { key, for: '2s' } });
+      await eventually(async () => (await row(first.id))?.state === 'completed');
+      expect(await tasks.distribute(ScriptedTask, { key }, { unique: { key, for: '2s' } })).toEqual({ id: first.id, duplicate: true });
+      await eventually(async () => !(await tasks.distribute(ScriptedTask, { key }, { unique: { key, for: '2s' } })).duplicate);
+    });
+
+    it.each([
+      ['a payload that does not fit', { payload: { key: 7 } }, /key/],
+      ['a payload of a megabyte', { payload: { key: 'x'.repeat(1 << 20) } }, /more than 65536 bytes/],
+      ['a NUL character', { payload: { key: 'a\0b' } }, /U\+0000/],
+      ['an unknown queue', { options: { queue: 'nobody' } }, /QUEUE_WEIGHTS/],
+      ['a negative delay', { options: { processIn: -1 } }, /processIn/],
+      ['an absurd delay', { options: { processIn: '1000y' } }, /processIn/],
+      ['a date that is none', { options: { processAt: new Date('x') } }, /processAt/],
+      ['both delays', { options: { processIn: 1, processAt: new Date() } }, /exclude/],
+      ['retries that are no number', { options: { maxRetry: 1.5 } }, /maxRetry/],
+    ])('refuses %s before anything is written', async (_, { payload: given = { key: 'k' }, options = {} }: { payload?: unknown; options?: object }, message) => {
+      const before = await engine.database.query('SELECT id FROM task');
+      const attempt = tasks.distribute(ScriptedTask, given as Payload, options as never);
+      await expect(attempt).rejects.toThrow(InvalidTask);
+      await expect(attempt).rejects.toThrow(message);
+      expect((await engine.database.query('SELECT id FROM task')).length).toBeLessThanOrEqual(before.length);
+    });
+  });
+}
