@@ -1,7 +1,7 @@
 /** `make services`: only Postgres and the mailbox, until ctrl-c; the apps are run beside them. */
 import { openFoundation } from './stack/foundation.ts';
 import { aborted, runUntilStopped } from './stack/lifetime.ts';
-import { say } from './stack/output.ts';
+import { announce } from './stack/output.ts';
 import { readSettings } from './stack/settings.ts';
 
 await runUntilStopped(async (stopping, resources) => {
@@ -13,6 +13,6 @@ await runUntilStopped(async (stopping, resources) => {
     ...(mailboxUrl === undefined ? [] : [`  the caught mail: ${mailboxUrl}`]),
     'Beside them: make migrate, make api, make worker. ctrl-c stops everything.',
   ];
-  say(`\n${lines.join('\n')}\n`);
+  announce(lines.join('\n'));
   await aborted(stopping);
 });

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import ms, { type StringValue } from 'ms';
 import { openFoundation, type Foundation } from './stack/foundation.ts';
-import { say } from './stack/output.ts';
+import { announce } from './stack/output.ts';
 import { runOnce } from './stack/run-once.ts';
 import { Service } from './stack/service.ts';
 import { readSettings, type StackSettings } from './stack/settings.ts';
@@ -78,7 +78,7 @@ async function start(settings: StackSettings, stopping: AbortSignal, resources: 
   const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
   await Promise.race([untilReady(`http://${reachable}:${httpPort}/readyz`, stopping), ...apps.map((app) => app.ended)]);
   for (const app of apps) app.keep();
-  say(`\n${banner(settings, foundation, publicUrl)}\n`);
+  announce(banner(settings, foundation, publicUrl));
   await aborted(stopping);
 }
 

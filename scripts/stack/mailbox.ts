@@ -28,7 +28,14 @@ export async function startMailbox({ smtpPort, webPort, directory }: MailboxOpti
     maxEmails: 1_000,
     silent: true,
   });
-  await mailbox.start();
+  // It announces its web page even when told to be silent.
+  const { info } = console;
+  console.info = () => undefined;
+  try {
+    await mailbox.start();
+  } finally {
+    console.info = info;
+  }
   return {
     smtpUrl: `smtp://${LOOPBACK}:${smtpPort}`,
     webUrl: `http://localhost:${webPort}`,

@@ -28,6 +28,11 @@ export function say(line: string): void {
   print('stack', line);
 }
 
+/** Writes a text that stands by itself, without names before its lines: what it shows can be copied. */
+export function announce(text: string): void {
+  process.stdout.write(`\n${text}\n\n`);
+}
+
 /** Writes why the stack cannot go on. */
 export function complain(error: unknown): void {
   print('stack', error instanceof Error ? error.message : String(error), process.stderr);

@@ -30,8 +30,8 @@ const START_PATIENCE = 30_000;
 
 /** How to run an embedded Postgres. */
 export interface PostgresOptions {
-  /** Where the data lives; made when it does not exist. */
-  readonly dataDir: string;
+  /** Where the data lives; made when it does not exist. Without one it is a new temporary folder. */
+  readonly dataDir?: string;
   /** 0 is any free port. */
   readonly port: number;
   readonly maxConnections?: number;
@@ -86,6 +86,17 @@ function copyPrograms(programs: Programs, account: Account, say: (line: string) 
   return { initdb: join(target, 'bin/initdb'), postgres: join(target, 'bin/postgres') };
 }
 
+/** A new folder that the account can enter. */
+function temporaryFolder(account: Account): string {
+  const folder = mkdtempSync(join(tmpdir(), 'waybill-postgres-'));
+  give(folder, account);
+  return folder;
+}
+
+function give(path: string, { uid, gid }: Account): void {
+  if (uid !== undefined && gid !== undefined) chownSync(path, uid, gid);
+}
+
 /** The data directory itself, or its stand-in when the account cannot get there. */
 function placeData(dataDir: string, account: Account, say: (line: string) => void): string {
   mkdirSync(dirname(dataDir), { recursive: true });
@@ -114,9 +125,7 @@ async function initialise(dataDir: string, programs: Programs, account: Account)
   const passwordFile = join(secrets, 'password');
   try {
     writeFileSync(passwordFile, NAME);
-    if (account.uid !== undefined && account.gid !== undefined) {
-      for (const path of [unfinished, secrets, passwordFile]) chownSync(path, account.uid, account.gid);
-    }
+    for (const path of [unfinished, secrets, passwordFile]) give(path, account);
     await run(
       programs.initdb,
       [
@@ -241,7 +250,7 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
   const say = options.say ?? (() => undefined);
   const account = postgresAccount();
   const programs = await findPrograms(account, say);
-  const dataDir = placeData(resolve(options.dataDir), account, say);
+  const dataDir = placeData(options.dataDir === undefined ? join(temporaryFolder(account), 'data') : resolve(options.dataDir), account, say);
   await initialise(dataDir, programs, account);
   if (options.port !== 0) return startOnce(dataDir, options.port, programs, account, options);
   // Somebody may take a free port between our asking for one and the server's binding it.

@@ -2,8 +2,12 @@ import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import { Config } from '@app/config';
 import { Logger } from '@app/logging';
+import { TaskQueues } from '@app/tasks';
+import { startDashboard } from './dashboard.js';
 import { WorkerModule } from './worker.module.js';
 
-const app = await NestFactory.createApplicationContext(WorkerModule.forRoot(Config.load()), { bufferLogs: true, abortOnError: false });
+const config = Config.load();
+const app = await NestFactory.createApplicationContext(WorkerModule.forRoot(config), { bufferLogs: true, abortOnError: false });
 app.useLogger(app.get(Logger));
 app.enableShutdownHooks();
+await startDashboard(config, app.get(TaskQueues, { strict: false }));

@@ -1,5 +1,5 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import { AccountModule, SendVerificationEmail } from '@app/account';
+import { AccountModule, PurgeEmailVerifications, SendVerificationEmail } from '@app/account';
 import { type Config, ConfigModule } from '@app/config';
 import { DatabaseModule } from '@app/database';
 import { LoggingModule, withLogFields } from '@app/logging';
@@ -12,18 +12,19 @@ const logFields: TaskMiddleware = (task, next) => withLogFields({ taskId: task.i
 /** The app that runs tasks: a task runs here once it is listed as a provider. */
 @Module({})
 export class WorkerModule {
-  static forRoot(config: Config): DynamicModule {
+  /** @param role `admin` knows the tasks and runs none: for the operator's command line. */
+  static forRoot(config: Config, role: 'worker' | 'admin' = 'worker'): DynamicModule {
     return {
       module: WorkerModule,
       imports: [
         ConfigModule.forRoot(config),
-        LoggingModule.forRoot('worker'),
-        DatabaseModule.forRoot('waybill-worker'),
-        TasksModule.forProcessor(config, { middleware: [logFields] }),
+        LoggingModule.forRoot(role),
+        DatabaseModule.forRoot(`waybill-${role}`),
+        role === 'worker' ? TasksModule.forProcessor(config, { middleware: [logFields] }) : TasksModule.forAdmin(config),
         MailModule,
         AccountModule,
       ],
-      providers: [SendVerificationEmail],
+      providers: [PurgeEmailVerifications, SendVerificationEmail],
     };
   }
 }

@@ -2,5 +2,6 @@ export { AccountModule } from './account.module.js';
 export { AccountService, type SignUp } from './account.service.js';
 export { EmailVerification } from './email-verification.entity.js';
 export { EmailVerifications } from './email-verifications.js';
+export { PurgeEmailVerifications } from './purge-email-verifications.task.js';
 export { SendVerificationEmail } from './send-verification-email.task.js';
 export { User } from './user.entity.js';

@@ -82,12 +82,19 @@ const schema = z
     QUEUE_WEIGHTS: queueWeights,
     WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(10_000).default(15),
     WORKER_SHUTDOWN_TIMEOUT: duration('10s'),
+    DASHBOARD_PORT: z.coerce.number().int().min(1).max(65535).optional(),
+    DASHBOARD_PASSWORD: z.string().min(12, { message: 'must have at least 12 characters' }).optional(),
     LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
     SECRET_KEY: secretKey,
   })
   .refine((config) => config.QUEUE_WEIGHTS.queues.reduce((sum, queue) => sum + queue.min, 0) <= config.WORKER_CONCURRENCY, {
     path: ['QUEUE_WEIGHTS'],
     message: 'reserves more slots than WORKER_CONCURRENCY has',
+    when: ({ issues }) => issues.length === 0,
+  })
+  .refine((config) => config.DASHBOARD_PORT === undefined || config.DASHBOARD_PASSWORD !== undefined, {
+    path: ['DASHBOARD_PASSWORD'],
+    message: 'must be set where DASHBOARD_PORT is',
     when: ({ issues }) => issues.length === 0,
   });
 

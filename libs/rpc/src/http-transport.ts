@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
@@ -18,8 +19,8 @@ export class HttpTransport extends FastifyAdapter {
   private readonly idleSockets = new Set<Socket>();
   private draining = false;
 
-  /** Called when a shutdown begins, and awaited before the server counts as closed. */
-  onDrain: () => Promise<void> = () => Promise.resolve();
+  /** Runs while the server closes, and is waited for; is given the end of the server's own calls. */
+  onDrain: (closed: Promise<void>) => Promise<void> = (closed) => closed;
 
   constructor() {
     super({
@@ -32,8 +33,8 @@ export class HttpTransport extends FastifyAdapter {
       // A request that is already on its way is answered: a deploy costs nothing.
       return503OnClosing: false,
       requestIdHeader: false,
-      genReqId: (request) => requestIdFrom(request.headers[REQUEST_ID]),
-      frameworkErrors: (_error, request, reply) => {
+      genReqId: (request: IncomingMessage) => requestIdFrom(request.headers[REQUEST_ID]),
+      frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => {
         trackCall(request, reply);
         sendError(reply, RpcError.invalidArgument([], 'the URL is not valid'));
       },
@@ -84,10 +85,9 @@ export class HttpTransport extends FastifyAdapter {
   }
 
   override async close(): Promise<void> {
-    const drained = this.onDrain();
     const closed = super.close();
     for (const socket of this.idleSockets) socket.destroy();
-    await Promise.all([drained, closed]);
+    await this.onDrain(closed);
   }
 
   /** Ends the connections whose calls did not end in time. */
@@ -147,21 +147,30 @@ function rpcName(request: FastifyRequest): string {
 }
 
 /** Answers what is not HTTP, or took too long to become it. There is no request yet: nothing but the socket. */
-function refuseConnection(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || socket.destroyed) return;
-  const [status, reason] =
-    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-      ? ['408 Request Timeout', new RpcError(Code.DEADLINE_EXCEEDED, 'the request took too long to arrive')]
-      : error.code === 'HPE_HEADER_OVERFLOW'
-        ? ['431 Request Header Fields Too Large', RpcError.resourceExhausted('the headers are too large')]
-        : ['400 Bad Request', RpcError.invalidArgument([], 'the request is not valid HTTP')];
+function refuseConnection(failure: Error & { code?: string }, socket: Socket): void {
+  if (failure.code === 'ECONNRESET' || socket.destroyed) return;
+  const { status, error } = refusal(failure.code);
   const requestId = requestIdFrom(undefined);
-  const body = errorBody(reason as RpcError);
-  if (socket.writable) {
-    socket.write(
-      `HTTP/1.1 ${status as string}\r\nconnection: close\r\ncontent-type: application/json\r\n${REQUEST_ID}: ${requestId}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-    );
-  }
+  const body = errorBody(error);
+  const head = [
+    `HTTP/1.1 ${status}`,
+    'connection: close',
+    'content-type: application/json',
+    `content-length: ${Buffer.byteLength(body)}`,
+    `${REQUEST_ID}: ${requestId}`,
+  ];
+  if (socket.writable) socket.write(`${head.join('\r\n')}\r\n\r\n${body}`);
   socket.destroy();
-  logCall('http', UNKNOWN_RPC, (reason as RpcError).code, performance.now(), requestId);
+  logCall('http', UNKNOWN_RPC, error.code, performance.now(), requestId);
+}
+
+function refusal(code: string | undefined): { status: string; error: RpcError } {
+  switch (code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return { status: '408 Request Timeout', error: new RpcError(Code.DEADLINE_EXCEEDED, 'the request took too long to arrive') };
+    case 'HPE_HEADER_OVERFLOW':
+      return { status: '431 Request Header Fields Too Large', error: RpcError.resourceExhausted('the headers are too large') };
+    default:
+      return { status: '400 Bad Request', error: RpcError.invalidArgument([], 'the request is not valid HTTP') };
+  }
 }

@@ -10,7 +10,7 @@ export class RpcInterceptor implements NestInterceptor {
     const method = rpcMethodOf(context);
     if (!method) return next.handle();
     return next.handle().pipe(
-      map((response: object) => {
+      map((response: Record<string, unknown>) => {
         const message = create(method.output, response);
         return context.getType() === 'rpc' ? toBinary(method.output, message) : toJson(method.output, message, { alwaysEmitImplicit: true });
       }),

@@ -14,6 +14,8 @@ import { TaskQueues } from './queues.js';
 import { Reconciler } from './reconciler.js';
 import { TaskRegistry } from './registry.js';
 import { Relay } from './relay.js';
+import { Scheduler } from './scheduler.js';
+import { TaskAdmin } from './task-admin.js';
 import { TASK_MIDDLEWARE, type TaskMiddleware, TaskRunner } from './runner.js';
 import { TaskLogger } from './task-logger.js';
 import { QUEUE_PROCESSORS, TaskProcessor } from './task-processor.js';
@@ -33,6 +35,7 @@ class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShutdown {
     private readonly processor: TaskProcessor,
     private readonly relay: Relay,
     private readonly reconciler: Reconciler,
+    private readonly scheduler: Scheduler,
     private readonly logger: TaskLogger,
   ) {}
 
@@ -45,6 +48,7 @@ class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShutdown {
     this.processor.start((queue) => this.reconciler.suspect(queue));
     this.relay.start();
     this.reconciler.start();
+    this.scheduler.start();
     const types = this.registry.all().map((task) => task.policy.type);
     this.logger.started(
       this.config.QUEUE_WEIGHTS,
@@ -55,8 +59,25 @@ class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShutdown {
   }
 
   async beforeApplicationShutdown(): Promise<void> {
-    await Promise.all([this.relay.stop(), this.reconciler.stop()]);
+    await Promise.all([this.relay.stop(), this.reconciler.stop(), this.scheduler.stop()]);
     await this.processor.stop();
+    await Promise.all(this.queues.all().map((queue) => queue.close()));
+  }
+}
+
+/** Knows the tasks' payloads, and lets the queues go at the end. */
+@Injectable()
+class AdminLifecycle implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  constructor(
+    private readonly registry: TaskRegistry,
+    private readonly queues: TaskQueues,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    this.registry.load();
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
     await Promise.all(this.queues.all().map((queue) => queue.close()));
   }
 }
@@ -82,40 +103,51 @@ export class TasksModule {
    * @param options.middleware runs around every handler, the first outermost.
    */
   static forProcessor(config: Config, options: { middleware?: readonly TaskMiddleware[] } = {}): DynamicModule {
-    selectDispatcher(config);
     BullModule.workerClass = TaskWorker;
-    const names = config.QUEUE_WEIGHTS.queues.map((queue) => queue.name);
-    const processors = names.map(processorOf);
+    const processors = config.QUEUE_WEIGHTS.queues.map((queue) => processorOf(queue.name));
     const providers: Provider[] = [
+      ...adminProviders,
       { provide: TASK_MIDDLEWARE, useValue: options.middleware ?? [] },
       { provide: QUEUE_PROCESSORS, useFactory: (...all: QueueProcessor[]) => all, inject: processors },
       ...processors,
       Completions,
       FailedTaskListener,
-      Ledger,
-      QueuePauses,
       Reconciler,
       Relay,
-      TaskDistributor,
+      Scheduler,
       TaskEngine,
       TaskLogger,
       TaskProcessor,
-      TaskQueues,
-      TaskRegistry,
       TaskRunner,
     ];
     return {
       module: TasksModule,
       global: true,
-      imports: [
-        entities,
-        DiscoveryModule,
-        // Registered by hand, when every provider is ready (nestjs/bull would run jobs before).
-        BullModule.forRoot({ connection: {}, extraOptions: { manualRegistration: true } }),
-        BullModule.registerQueue(...names.map((name) => ({ name, ...queueOptions(config, name) }))),
-      ],
+      imports: [entities, DiscoveryModule, ...queueModules(config)],
       providers,
-      exports: [TaskDistributor],
+      exports: [TaskAdmin, TaskDistributor, TaskQueues],
     };
   }
+
+  /** For an operator's tool: everything but running tasks. */
+  static forAdmin(config: Config): DynamicModule {
+    return {
+      module: TasksModule,
+      global: true,
+      imports: [entities, DiscoveryModule, ...queueModules(config)],
+      providers: [...adminProviders, AdminLifecycle],
+      exports: [TaskAdmin, TaskDistributor],
+    };
+  }
+}
+
+const adminProviders: Provider[] = [Ledger, QueuePauses, TaskAdmin, TaskDistributor, TaskQueues, TaskRegistry];
+
+function queueModules(config: Config): DynamicModule[] {
+  selectDispatcher(config);
+  return [
+    // Registered by hand, when every provider is ready (nestjs/bull would run jobs before).
+    BullModule.forRoot({ connection: {}, extraOptions: { manualRegistration: true } }),
+    BullModule.registerQueue(...config.QUEUE_WEIGHTS.queues.map(({ name }) => ({ name, ...queueOptions(config, name) }))),
+  ];
 }

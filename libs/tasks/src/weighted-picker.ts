@@ -94,8 +94,8 @@ export class WeightedPicker {
   wake(name: string): void {
     const queue = this.find(name);
     if (queue.supply !== 'empty') return;
-    queue.supply = 'waking';
     queue.time = Math.max(queue.time, this.now());
+    queue.supply = 'waking';
   }
 
   /** Whether the queue could have a slot now if it had something to do. */
@@ -146,7 +146,7 @@ export class WeightedPicker {
     let ready = Number.POSITIVE_INFINITY;
     let latest = 0;
     for (const queue of this.queues) {
-      if (queue.supply !== 'empty' && queue.time < ready) ready = queue.time;
+      if (queue.supply !== 'empty') ready = Math.min(ready, queue.time);
       latest = Math.max(latest, queue.time);
     }
     // With nobody else ready the waking queue is alone, and any start is fair: the latest gives no credit.

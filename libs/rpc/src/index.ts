@@ -1,0 +1,7 @@
+export { Code, RpcError, type ErrorDetail, type FieldViolation } from './rpc-error.js';
+export { Message, Rpc } from './rpc.decorator.js';
+export { currentRequestId } from './call.js';
+export { packageDefinition } from './grpc-transport.js';
+export { Readiness } from './readiness.js';
+export { createRpcApp, PortUnavailable, type RpcApp, type RpcAppOptions } from './rpc-app.js';
+export type { TranslateError } from './rpc.filter.js';

@@ -1,0 +1,104 @@
+import { createServer } from 'node:net';
+import type { DescService } from '@bufbuild/protobuf';
+import type { DynamicModule, LoggerService, Type } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { Config } from '@app/config';
+import { GrpcTransport } from './grpc-transport.js';
+import { HttpTransport } from './http-transport.js';
+import { Readiness } from './readiness.js';
+import { RpcExceptionFilter, type TranslateError } from './rpc.filter.js';
+import { RpcInterceptor } from './rpc.interceptor.js';
+
+/** How long calls under way may take to end when the app shuts down, in milliseconds. */
+const SHUTDOWN_TIMEOUT = 10_000;
+
+/** What an app serves, and where. */
+export interface RpcAppOptions {
+  readonly config: Pick<Config, 'HOST' | 'HTTP_PORT' | 'GRPC_PORT' | 'isProduction'>;
+  /** The services whose methods the module's controllers implement with `@Rpc()`. */
+  readonly services: readonly DescService[];
+  /** Recognises errors of the composition; by default none. */
+  readonly translate?: TranslateError;
+  /** Logs from the very start; without one, lines are kept until `app.useLogger()`. */
+  readonly logger?: LoggerService | false;
+  /** The bound of a graceful shutdown, in milliseconds; 10 s by default. */
+  readonly shutdownTimeout?: number;
+}
+
+/** A port cannot be listened on; the message is one line that names the variable it came from. */
+export class PortUnavailable extends Error {
+  override readonly name = 'PortUnavailable';
+}
+
+/** An app that serves its RPCs on HTTP and gRPC. */
+export interface RpcApp {
+  /** The Nest application, for its logger and its providers. */
+  readonly nest: NestFastifyApplication;
+  /** Serves, until a signal or `nest.close()` ends it: first no new calls, then those under way, then what they needed. */
+  listen(): Promise<void>;
+}
+
+/**
+ * Creates the app of a module whose controllers use `@Rpc()`, and which
+ * provides a {@link Readiness}.
+ *
+ * @throws PortUnavailable before anything is started, when a port is taken.
+ */
+export async function createRpcApp(module: Type | DynamicModule, options: RpcAppOptions): Promise<RpcApp> {
+  const { config, services } = options;
+  await assertPortAvailable(config.HOST, config.HTTP_PORT, 'HTTP_PORT');
+  await assertPortAvailable(config.HOST, config.GRPC_PORT, 'GRPC_PORT');
+
+  const http = new HttpTransport();
+  const nest = await NestFactory.create<NestFastifyApplication>(module, http, {
+    abortOnError: false,
+    ...(options.logger === undefined ? { bufferLogs: true } : { logger: options.logger }),
+  });
+  nest.useGlobalFilters(new RpcExceptionFilter(options.translate ?? (() => undefined)));
+  nest.useGlobalInterceptors(new RpcInterceptor());
+
+  const grpc = new GrpcTransport({
+    services,
+    url: `${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${config.GRPC_PORT}`,
+    reflection: !config.isProduction,
+    readiness: nest.get(Readiness, { strict: false }),
+  });
+  nest.connectMicroservice(grpc.microserviceOptions(), { inheritAppConfig: true });
+
+  http.onDrain = async (closed) => {
+    const force = setTimeout(() => {
+      http.forceClose();
+      grpc.forceClose();
+    }, options.shutdownTimeout ?? SHUTDOWN_TIMEOUT);
+    // Nest closes HTTP and then gRPC; both drain at once, within one bound.
+    await Promise.all([closed, grpc.drain()]).finally(() => clearTimeout(force));
+  };
+  nest.enableShutdownHooks([], { useProcessExit: true });
+
+  return {
+    nest,
+    async listen() {
+      await nest.init();
+      http.registerMethodNotAllowed();
+      await nest.listen(config.HTTP_PORT, config.HOST);
+      await nest.startAllMicroservices();
+    },
+  };
+}
+
+/** Asks before Nest does, which would log a stack and may already serve the other port. */
+async function assertPortAvailable(host: string, port: number, variable: string): Promise<void> {
+  const probe = createServer();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      probe.once('error', reject);
+      probe.listen({ host, port, exclusive: true }, resolve);
+    });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const reason = code === 'EADDRINUSE' ? 'is taken by another process' : `cannot be listened on (${code ?? String(error)})`;
+    throw new PortUnavailable(`${variable}: port ${port} of ${host} ${reason}`);
+  }
+  await new Promise<void>((resolve) => probe.close(() => resolve()));
+}

@@ -1,0 +1,1 @@
+export { TaskTestKit, TasksTestingModule } from './task-test-kit.js';

@@ -1,0 +1,161 @@
+import fc from 'fast-check';
+import { parseQueueWeights } from '@app/config';
+import { describe, expect, it } from 'vitest';
+import { WeightedPicker } from './weighted-picker.js';
+
+const weightsOf = (entries: { weight: number; min: number }[], strict = false) => ({
+  strict,
+  queues: entries.map((entry, index) => ({ name: `q${index}`, ...entry })),
+});
+
+const queue = fc.record({ weight: fc.integer({ min: 1, max: 50 }), min: fc.integer({ min: 0, max: 2 }) });
+const setups = fc
+  .record({ queues: fc.array(queue, { minLength: 1, maxLength: 5 }), slots: fc.integer({ min: 1, max: 30 }), strict: fc.boolean() })
+  .filter(({ queues, slots }) => queues.reduce((sum, { min }) => sum + min, 0) <= slots);
+
+/** Fills the slots from queues that always have something to do. */
+function saturate(picker: WeightedPicker): string[] {
+  const started: string[] = [];
+  for (let name = picker.start(); name !== undefined; name = picker.start()) {
+    picker.found(name);
+    started.push(name);
+  }
+  return started;
+}
+
+describe('WeightedPicker', () => {
+  it('shares a saturated pool by the weights, exactly, at every moment', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 2, maxLength: 4 }), fc.integer({ min: 1, max: 20 }), (weights, slots) => {
+        const picker = new WeightedPicker(weightsOf(weights.map((weight) => ({ weight, min: 0 }))), slots);
+        const total = weights.reduce((sum, weight) => sum + weight, 0);
+        const starts = weights.map(() => 0);
+        const count = (name: string) => (starts[Number(name.slice(1))]! += 1);
+        const running = saturate(picker);
+        running.forEach(count);
+        for (let finished = 0; finished < 2_000; finished++) {
+          picker.finish(running.shift()!);
+          const [next] = saturate(picker);
+          running.push(next!);
+          count(next!);
+          const all = starts.reduce((sum, value) => sum + value, 0);
+          weights.forEach((weight, index) => expect(Math.abs(starts[index]! - (all * weight) / total)).toBeLessThan(weights.length));
+        }
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('never takes more than the slots, keeps reservations, and leaves none idle that may be used', () => {
+    fc.assert(
+      fc.property(setups, fc.infiniteStream(fc.nat()), ({ queues, slots, strict }, choices) => {
+        const picker = new WeightedPicker(weightsOf(queues, strict), slots);
+        const running: string[] = [];
+        const choose = (below: number) => choices.next().value! % below;
+        for (let step = 0; step < 200; step++) {
+          const name = `q${choose(queues.length)}`;
+          switch (choose(4)) {
+            case 0: {
+              const started = picker.start();
+              if (started !== undefined) {
+                picker.found(started);
+                running.push(started);
+              }
+              break;
+            }
+            case 1:
+              picker.wake(name);
+              break;
+            case 2:
+              if (running.length > 0) {
+                const [done] = running.splice(choose(running.length), 1);
+                if (choose(2) === 0) picker.foundEmpty(done!);
+                else picker.finish(done!);
+              }
+              break;
+            default:
+              if (picker.startArrived(name)) running.push(name);
+          }
+          expect(picker.busy).toBe(running.length);
+          expect(running.length).toBeLessThanOrEqual(slots);
+          for (const [index, { min }] of queues.entries()) {
+            const used = running.filter((other) => other === `q${index}`).length;
+            const others = running.length - used;
+            expect(slots - others).toBeGreaterThanOrEqual(Math.min(min, slots));
+          }
+        }
+        // Work-conserving: with every queue supplied, as many slots are used as there are.
+        for (let index = 0; index < queues.length; index++) picker.wake(`q${index}`);
+        for (let started = picker.start(); started !== undefined; started = picker.start()) {
+          picker.found(started);
+          running.push(started);
+        }
+        const woken = queues.every((_, index) => !picker.isEmpty(`q${index}`));
+        expect(woken).toBe(true);
+        expect(running.length).toBe(slots);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('gives a lone queue every slot that is not reserved', () => {
+    const picker = new WeightedPicker(parseQueueWeights('critical=10:min=2,default=5'), 15);
+    picker.foundEmpty(picker.start()!);
+    expect(saturate(picker)).toEqual(Array.from({ length: 13 }, () => 'default'));
+    expect(picker.startArrived('critical')).toBe(true);
+    expect(picker.startArrived('critical')).toBe(true);
+    expect(picker.startArrived('critical')).toBe(false);
+  });
+
+  it('gives no credit for having been idle', () => {
+    const picker = new WeightedPicker(parseQueueWeights('a=1,b=1'), 1);
+    expect(picker.start()).toBe('a');
+    picker.found('a');
+    picker.finish('a');
+    expect(picker.start()).toBe('b');
+    picker.foundEmpty('b');
+    for (let turn = 0; turn < 100; turn++) {
+      expect(picker.start()).toBe('a');
+      picker.finish('a');
+    }
+    picker.wake('b');
+    const turns = Array.from({ length: 10 }, () => {
+      const name = picker.start()!;
+      picker.found(name);
+      picker.finish(name);
+      return name;
+    });
+    expect(turns.filter((name) => name === 'b')).toHaveLength(5);
+  });
+
+  it('in strict mode serves a lesser queue only while the greater ones are empty', () => {
+    const picker = new WeightedPicker(parseQueueWeights('strict:critical=10,default=5'), 4);
+    expect(picker.start()).toBe('critical');
+    picker.found('critical');
+    expect(saturate(picker)).toEqual(['critical', 'critical', 'critical']);
+    picker.foundEmpty('critical');
+    expect(saturate(picker)).toEqual(['default']);
+  });
+
+  it('lets one slot look at a queue that wakes, and the others once there is more', () => {
+    const picker = new WeightedPicker(parseQueueWeights('a=1'), 10);
+    expect(picker.start()).toBe('a');
+    expect(picker.start()).toBeUndefined();
+    expect(picker.found('a')).toBe(true);
+    expect(saturate(picker)).toHaveLength(9);
+  });
+
+  it('continues with the same queue exactly when that is next', () => {
+    const picker = new WeightedPicker(parseQueueWeights('a=2,b=1'), 1);
+    const order: string[] = [];
+    let name = picker.start()!;
+    picker.found(name);
+    for (let turn = 0; turn < 9; turn++) {
+      order.push(name);
+      if (picker.finishAndContinue(name)) continue;
+      name = picker.start()!;
+      picker.found(name);
+    }
+    expect(order.filter((entry) => entry === 'a')).toHaveLength(6);
+  });
+});

@@ -1,0 +1,146 @@
+import { createServer } from 'node:net';
+import { type DescMethodUnary, type DescService, fromBinary, type MessageInitShape, type MessageShape, toBinary, create, type DescMessage } from '@bufbuild/protobuf';
+import { anyUnpack } from '@bufbuild/protobuf/wkt';
+import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { type LoggerService, Module, type Type } from '@nestjs/common';
+import { BadRequestSchema, StatusSchema } from '@app/contract';
+import { createRpcApp, Readiness, type RpcApp, type RpcAppOptions } from '@app/rpc';
+
+/** A line that was logged with an object first. */
+export interface LogLine {
+  readonly level: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+  readonly message: unknown;
+}
+
+/** Keeps what is logged, and lets a test wait for a line. */
+export class LogBook implements LoggerService {
+  readonly lines: LogLine[] = [];
+  private readonly waiting = new Set<() => void>();
+
+  private keep(level: string, first: unknown, rest: unknown[]): void {
+    this.lines.push({ level, fields: typeof first === 'object' && first !== null ? { ...first } : { text: first }, message: rest[0] });
+    for (const wake of this.waiting) wake();
+  }
+  log = (first: unknown, ...rest: unknown[]): void => this.keep('log', first, rest);
+  error = (first: unknown, ...rest: unknown[]): void => this.keep('error', first, rest);
+  warn = (first: unknown, ...rest: unknown[]): void => this.keep('warn', first, rest);
+  debug = (first: unknown, ...rest: unknown[]): void => this.keep('debug', first, rest);
+
+  get calls(): LogLine[] {
+    return this.lines.filter(({ message }) => message === 'call');
+  }
+
+  /** The line of the call with that request id: it is written when the answer has left, which may be a moment later. */
+  async call(requestId: string): Promise<LogLine> {
+    for (;;) {
+      const line = this.calls.find(({ fields }) => fields['requestId'] === requestId);
+      if (line) return line;
+      await new Promise<void>((resolve) => {
+        const wake = () => {
+          this.waiting.delete(wake);
+          resolve();
+        };
+        this.waiting.add(wake);
+      });
+    }
+  }
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+  return port;
+}
+
+/** What a gRPC call ended with. */
+export interface GrpcAnswer<T> {
+  readonly response?: T;
+  readonly error?: ServiceError;
+  readonly metadata: Metadata;
+}
+
+export class Harness {
+  ready = true;
+  readonly log = new LogBook();
+  app!: RpcApp;
+  httpPort!: number;
+  grpcPort!: number;
+  client!: Client;
+
+  async start(controllers: Type[], services: readonly DescService[], options: Partial<RpcAppOptions> = {}): Promise<this> {
+    const isReady = () => Promise.resolve(this.ready);
+    @Module({ controllers, providers: [{ provide: Readiness, useValue: { isReady } }] })
+    class TestModule {}
+    this.httpPort = await freePort();
+    this.grpcPort = await freePort();
+    const config = { HOST: '127.0.0.1', HTTP_PORT: this.httpPort, GRPC_PORT: this.grpcPort, isProduction: false };
+    this.app = await createRpcApp(TestModule, { config, services, logger: this.log, ...options });
+    await this.app.listen();
+    this.client = new Client(`127.0.0.1:${this.grpcPort}`, credentials.createInsecure());
+    return this;
+  }
+
+  async stop(): Promise<void> {
+    this.client.close();
+    await this.app.nest.close();
+  }
+
+  fetch(path: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(`http://127.0.0.1:${this.httpPort}${path}`, init);
+  }
+
+  post(path: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {
+    const raw = typeof body === 'string' || body instanceof Uint8Array;
+    return this.fetch(path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: raw ? (body as BodyInit) : JSON.stringify(body),
+    });
+  }
+
+  /** Calls by path with raw bytes. */
+  grpcRaw(path: string, bytes: Uint8Array, metadata = new Metadata()): Promise<GrpcAnswer<Uint8Array>> {
+    return new Promise((resolve) => {
+      let initial = new Metadata();
+      const call = this.client.makeUnaryRequest<Buffer, Buffer>(
+        path,
+        (message) => message,
+        (message) => message,
+        Buffer.from(bytes),
+        metadata,
+        (error, response) => resolve(error ? { error, metadata: error.metadata } : { response: response!, metadata: initial }),
+      );
+      call.on('metadata', (received: Metadata) => (initial = received));
+    });
+  }
+
+  async grpc<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    metadata = new Metadata(),
+  ): Promise<GrpcAnswer<MessageShape<O>>> {
+    const bytes = toBinary(method.input, create(method.input, request) as MessageShape<I>);
+    const { response, ...answer } = await this.grpcRaw(`/${method.parent.typeName}/${method.name}`, bytes, metadata);
+    return { ...answer, ...(response && { response: fromBinary(method.output, response) }) };
+  }
+}
+
+/** The field violations that a gRPC error carries in `grpc-status-details-bin`. */
+export function grpcViolations(error: ServiceError): { field: string; description: string }[] {
+  const [bytes] = error.metadata.get('grpc-status-details-bin');
+  if (!(bytes instanceof Buffer)) return [];
+  const status = fromBinary(StatusSchema, bytes);
+  return status.details.flatMap((any) => {
+    const detail = anyUnpack(any, BadRequestSchema);
+    return (detail?.fieldViolations ?? []).map(({ field, description }) => ({ field, description }));
+  });
+}
+
+export interface StatusJson {
+  code: number;
+  message: string;
+  details: { '@type': string; fieldViolations: { field: string; description: string }[] }[];
+}
