@@ -75,7 +75,7 @@ redis-ping: ## ask that Redis whether it is there
 
 .PHONY: up
 up: ## run everything in containers (SECRET_KEY must be set)
-	docker compose up --build --detach --wait
+	docker compose up --build --detach
 
 .PHONY: down
 down: ## stop the containers; their data stays

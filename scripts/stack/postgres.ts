@@ -227,10 +227,6 @@ async function startOnce(dataDir: string, port: number, programs: Programs, acco
       signal(pid, name);
       await Promise.race([exited, sleep(patience, undefined, { ref: false })]);
     }
-    if (options.temporary) {
-      rmSync(dataDir, { recursive: true, force: true });
-      rmSync(`${dataDir}.log`, { force: true });
-    }
   };
 
   try {
@@ -250,14 +246,21 @@ export async function startPostgres(options: PostgresOptions): Promise<Postgres>
   const say = options.say ?? (() => undefined);
   const account = postgresAccount();
   const programs = await findPrograms(account, say);
-  const dataDir = placeData(options.dataDir === undefined ? join(temporaryFolder(account), 'data') : resolve(options.dataDir), account, say);
+  const wanted = options.dataDir === undefined ? join(temporaryFolder(account), 'data') : resolve(options.dataDir);
+  const dataDir = placeData(wanted, account, say);
   await initialise(dataDir, programs, account);
-  if (options.port !== 0) return startOnce(dataDir, options.port, programs, account, options);
+
+  const start = (port: number) => startOnce(dataDir, port, programs, account, options);
   // Somebody may take a free port between our asking for one and the server's binding it.
-  return startOnce(dataDir, await freePort(), programs, account, options).catch(async () => {
-    await initialise(dataDir, programs, account);
-    return startOnce(dataDir, await freePort(), programs, account, options);
-  });
+  const server = await (options.port === 0 ? start(await freePort()).catch(async () => start(await freePort())) : start(options.port));
+  if (!options.temporary) return server;
+
+  const stop = async () => {
+    await server.stop();
+    const folderIsOurs = options.dataDir === undefined || dataDir !== wanted;
+    for (const path of folderIsOurs ? [dirname(dataDir)] : [dataDir, `${dataDir}.log`]) rmSync(path, { recursive: true, force: true });
+  };
+  return { ...server, stop };
 }
 
 /**

@@ -1,5 +1,14 @@
 import { createServer } from 'node:net';
-import { type DescMethodUnary, type DescService, fromBinary, type MessageInitShape, type MessageShape, toBinary, create, type DescMessage } from '@bufbuild/protobuf';
+import {
+  type DescMethodUnary,
+  type DescService,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+  create,
+  type DescMessage,
+} from '@bufbuild/protobuf';
 import { anyUnpack } from '@bufbuild/protobuf/wkt';
 import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { type LoggerService, Module, type Type } from '@nestjs/common';
@@ -70,13 +79,17 @@ export class Harness {
   grpcPort!: number;
   client!: Client;
 
-  async start(controllers: Type[], services: readonly DescService[], options: Partial<RpcAppOptions> = {}): Promise<this> {
+  async start(
+    controllers: Type[],
+    services: readonly DescService[],
+    options: Partial<RpcAppOptions> & { isProduction?: boolean } = {},
+  ): Promise<this> {
     const isReady = () => Promise.resolve(this.ready);
     @Module({ controllers, providers: [{ provide: Readiness, useValue: { isReady } }] })
     class TestModule {}
     this.httpPort = await freePort();
     this.grpcPort = await freePort();
-    const config = { HOST: '127.0.0.1', HTTP_PORT: this.httpPort, GRPC_PORT: this.grpcPort, isProduction: false };
+    const config = { HOST: '127.0.0.1', HTTP_PORT: this.httpPort, GRPC_PORT: this.grpcPort, isProduction: options.isProduction ?? false };
     this.app = await createRpcApp(TestModule, { config, services, logger: this.log, ...options });
     await this.app.listen();
     this.client = new Client(`127.0.0.1:${this.grpcPort}`, credentials.createInsecure());
@@ -97,7 +110,7 @@ export class Harness {
     return this.fetch(path, {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...headers },
-      body: raw ? (body as BodyInit) : JSON.stringify(body),
+      body: raw ? (body as Buffer<ArrayBuffer>) : JSON.stringify(body),
     });
   }
 

@@ -17,7 +17,7 @@ import { Harness, grpcViolations, type StatusJson } from './harness.js';
 const SECRET = 'canary-password-9';
 const alice = { username: 'alice', fullName: "Alice O'Neil", email: 'alice@example.com', password: SECRET };
 
-let received: CreateUserRequest[] = [];
+const received: CreateUserRequest[] = [];
 let seenId: string | undefined;
 
 @Controller()
@@ -63,7 +63,8 @@ const harness = new Harness();
 
 beforeAll(async () => {
   await harness.start([UserController, OtherController], [UserService], {
-    translate: (error) => (error instanceof Error && error.message.includes('database') ? RpcError.unavailable('try again later', { cause: error }) : undefined),
+    translate: (error) =>
+      error instanceof Error && error.message.includes('database') ? RpcError.unavailable('try again later', { cause: error }) : undefined,
   });
 });
 afterAll(() => harness.stop());
@@ -128,7 +129,11 @@ describe('request ids', () => {
   });
 
   it('come back on errors and on what never reaches a handler', async () => {
-    for (const [path, body] of [['/v1/users', '{'], ['/nowhere', '{}'], ['/v1/verify_email', '{"token":"x"}']] as const) {
+    for (const [path, body] of [
+      ['/v1/users', '{'],
+      ['/nowhere', '{}'],
+      ['/v1/verify_email', '{"token":"x"}'],
+    ] as const) {
       const response = await harness.post(path, body, { 'x-request-id': 'id-3' });
       expect(response.headers.get('x-request-id')).toBe('id-3');
     }
@@ -188,7 +193,11 @@ describe('bad requests', () => {
     ['an array', '[1,2]', 'the body must be a JSON object'],
     ['null', 'null', 'the body must be a JSON object'],
     ['a string', '"x"', 'the body must be a JSON object'],
-    ['invalid UTF-8', Buffer.concat([Buffer.from('{"username":"'), Buffer.from([0xff, 0xfe]), Buffer.from('"}')]), 'the body is not valid UTF-8'],
+    [
+      'invalid UTF-8',
+      Buffer.concat([Buffer.from('{"username":"'), Buffer.from([0xff, 0xfe]), Buffer.from('"}')]),
+      'the body is not valid UTF-8',
+    ],
     ['__proto__', '{"__proto__":{"username":"x"}}', 'the body must not have a key "__proto__"'],
     ['an escaped __proto__', '{"\\u005f_proto__":{"username":"x"}}', 'the body must not have a key "__proto__"'],
     ['deep nesting', '['.repeat(60_000), 'the body is not valid JSON'],
@@ -208,7 +217,10 @@ describe('bad requests', () => {
   });
 
   it('lone surrogates and NUL are violations of their field', async () => {
-    const response = await harness.post('/v1/users', JSON.stringify(alice).replace(SECRET, '\\ud800-----------').replace("O'Neil", '\\u0000'));
+    const response = await harness.post(
+      '/v1/users',
+      JSON.stringify(alice).replace(SECRET, '\\ud800-----------').replace("O'Neil", '\\u0000'),
+    );
     const violations = (await errorOf(response)).details[0]?.fieldViolations ?? [];
     expect(violations).toContainEqual({ field: 'password', description: 'must be well-formed Unicode text' });
     expect(violations).toContainEqual({ field: 'fullName', description: 'must not contain the character NUL' });
@@ -219,15 +231,20 @@ describe('bad requests', () => {
 
   it('a field given in both spellings is a violation', async () => {
     const response = await harness.post('/v1/users', { ...alice, full_name: 'Bob' });
-    expect((await errorOf(response)).details[0]?.fieldViolations).toEqual([{ field: 'fullName', description: 'is given twice, in both of its spellings' }]);
+    expect((await errorOf(response)).details[0]?.fieldViolations).toEqual([
+      { field: 'fullName', description: 'is given twice, in both of its spellings' },
+    ]);
   });
 
-  it.each(['text/plain', 'application/x-www-form-urlencoded', 'application/xml', 'multipart/form-data', ''])('content-type "%s" is INVALID_ARGUMENT', async (type) => {
-    const response = await harness.post('/v1/users', JSON.stringify(alice), { 'content-type': type });
-    expect(response.status).toBe(400);
-    const { code, message } = await errorOf(response);
-    expect([code, message]).toEqual([3, expect.stringContaining('application/json')]);
-  });
+  it.each(['text/plain', 'application/x-www-form-urlencoded', 'application/xml', 'multipart/form-data', ''])(
+    'content-type "%s" is INVALID_ARGUMENT',
+    async (type) => {
+      const response = await harness.post('/v1/users', JSON.stringify(alice), { 'content-type': type });
+      expect(response.status).toBe(400);
+      const { code, message } = await errorOf(response);
+      expect([code, message]).toEqual([3, expect.stringContaining('application/json')]);
+    },
+  );
 
   it('bytes that are no message are INVALID_ARGUMENT on gRPC', async () => {
     const invalidUtf8 = Buffer.from([0x0a, 0x02, 0xff, 0xfe]);
@@ -248,13 +265,13 @@ describe('bad requests', () => {
   });
 
   it('a body of unknown length that grows too large is RESOURCE_EXHAUSTED', async () => {
+    let count = 0;
     const chunks = new ReadableStream<Uint8Array>({
       pull(controller) {
         controller.enqueue(Buffer.alloc(50_000, 'x'));
-        if (this.count++ > 2) controller.close();
+        if (count++ > 2) controller.close();
       },
-      count: 0,
-    } as UnderlyingSource<Uint8Array> & { count: number });
+    });
     const response = await harness.fetch('/v1/users', {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
@@ -278,6 +295,14 @@ describe('errors', () => {
     const { error } = await harness.grpc(UserService.method.createUser, { ...alice, username: 'taken' });
     expect(error?.code).toBe(GrpcStatus.ALREADY_EXISTS);
     expect(grpcViolations(error!)).toEqual([detail]);
+  });
+
+  it('are written as the contract shows them', async () => {
+    const response = await harness.post('/v1/users', { ...alice, password: 'short' });
+    expect(await response.text()).toBe(
+      '{"code":3,"message":"the request is not valid","details":[{"@type":"type.googleapis.com/google.rpc.BadRequest",' +
+        '"fieldViolations":[{"field":"password","description":"must be at least 8 characters"}]}]}',
+    );
   });
 
   it.each([
@@ -313,7 +338,10 @@ describe('errors', () => {
 
   it('another method of a known path is 405 with Allow', async () => {
     for (const method of ['GET', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
-      const response = await harness.fetch('/v1/users', { method, ...(method === 'PUT' && { body: 'x', headers: { 'content-type': 'text/xml' } }) });
+      const response = await harness.fetch('/v1/users', {
+        method,
+        ...(method === 'PUT' && { body: 'x', headers: { 'content-type': 'text/xml' } }),
+      });
       expect([response.status, response.headers.get('allow')]).toEqual([405, 'POST']);
       expect((await errorOf(response)).code).toBe(12);
     }
@@ -360,7 +388,11 @@ describe('the line of a call', () => {
     ['/v1/%E0%A4%A', 'POST', {}, 'POST unknown', 'INVALID_ARGUMENT'],
   ])('%s on HTTP, %s %o', async (path, method, body, rpc, code) => {
     const requestId = `line-${method}-${code}-${rpc.length}`;
-    await harness.fetch(path, { method, headers: { 'content-type': 'application/json', 'x-request-id': requestId }, body: JSON.stringify(body) });
+    await harness.fetch(path, {
+      method,
+      headers: { 'content-type': 'application/json', 'x-request-id': requestId },
+      body: JSON.stringify(body),
+    });
     expect(await line(requestId)).toEqual({ level: 'log', rpc, transport: 'http', code, requestId });
   });
 

@@ -1,4 +1,13 @@
-import { type DescField, type DescMessage, type DescMethodUnary, getOption, hasOption, type JsonObject, type JsonValue, ScalarType } from '@bufbuild/protobuf';
+import {
+  type DescField,
+  type DescMessage,
+  type DescMethodUnary,
+  getOption,
+  hasOption,
+  type JsonObject,
+  type JsonValue,
+  ScalarType,
+} from '@bufbuild/protobuf';
 import { httpOption, type HttpRule } from '@app/contract';
 import { RpcError } from './rpc-error.js';
 
@@ -34,25 +43,31 @@ function bindingOf(method: DescMethodUnary, rule: HttpRule): HttpBinding {
     throw new Error(`the google.api.http rule of ${method.toString()} must be one of ${Object.keys(VERBS).join(', ')}`);
   }
   const params: HttpBinding['params'][number][] = [];
-  const url = pattern.value.replace(/\{([\w.]+)(?:=([^}]*))?\}([^/]?)|:/g, (token, path: string | undefined, template: string | undefined, next: string) => {
-    // The router reads ":" as the start of a parameter, and "::" as a colon.
-    if (path === undefined) return '::';
-    if (template !== undefined && template !== '*') {
-      throw new Error(`the path template ${token} of ${method.toString()} is not supported: only whole segments are`);
-    }
-    const name = `p${params.length}`;
-    params.push({ name, path: parameterField(method, path) });
-    // What follows a parameter in its segment would be read as part of its name.
-    if (next === '') return `:${name}`;
-    return `:${name}([^/]+)${next === ':' ? '::' : next}`;
-  });
+  const url = pattern.value.replace(
+    /\{([\w.]+)(?:=([^}]*))?\}([^/]?)|:/g,
+    (token, path: string | undefined, template: string | undefined, next: string) => {
+      // The router reads ":" as the start of a parameter, and "::" as a colon.
+      if (path === undefined) return '::';
+      if (template !== undefined && template !== '*') {
+        throw new Error(`the path template ${token} of ${method.toString()} is not supported: only whole segments are`);
+      }
+      const name = `p${params.length}`;
+      params.push({ name, path: parameterField(method, path) });
+      // What follows a parameter in its segment would be read as part of its name.
+      if (next === '') return `:${name}`;
+      return `:${name}([^/]+)${next === ':' ? '::' : next}`;
+    },
+  );
   return { verb: VERBS[pattern.case], url, params, body: bodyOf(method, rule.body) };
 }
 
 function bodyOf(method: DescMethodUnary, body: string): HttpBinding['body'] {
   if (body === '' || body === '*') return body === '*' ? '*' : undefined;
   const field = method.input.fields.find(({ name }) => name === body);
-  if (!field) throw new Error(`the google.api.http rule of ${method.toString()} has the body "${body}", which is no field of ${method.input.typeName}`);
+  if (!field)
+    throw new Error(
+      `the google.api.http rule of ${method.toString()} has the body "${body}", which is no field of ${method.input.typeName}`,
+    );
   return field;
 }
 
@@ -159,13 +174,14 @@ function setField(json: JsonObject, path: readonly DescField[], value: JsonValue
 
 /** The ProtoJSON of a text from a path or a query: numbers may stay texts there, booleans may not. */
 function textValue(field: DescField | undefined, text: string | string[]): JsonValue {
-  if (Array.isArray(text)) return text.map((item) => textValue(field, item));
+  if (Array.isArray(text)) return text.map((item) => singleValue(field, item));
   if (field?.fieldKind === 'list') return [singleValue(field, text)];
   return singleValue(field, text);
 }
 
 function singleValue(field: DescField | undefined, text: string): JsonValue {
-  const isBool = (field?.scalar ?? (field?.message?.typeName === 'google.protobuf.BoolValue' ? ScalarType.BOOL : undefined)) === ScalarType.BOOL;
+  const isBool =
+    (field?.scalar ?? (field?.message?.typeName === 'google.protobuf.BoolValue' ? ScalarType.BOOL : undefined)) === ScalarType.BOOL;
   if (isBool && (text === 'true' || text === 'false')) return text === 'true';
   if (field?.enum && /^-?\d+$/.test(text)) return Number(text);
   return text;

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withRequestId } from './call.js';
-import { answeredCode, errorBody, sendError } from './http-error.js';
+import { answeredCode, sendError } from './http-error.js';
 import { Code, RpcError } from './rpc-error.js';
 
 /** The largest request, in bytes, on either transport. */
@@ -53,8 +53,11 @@ export class HttpTransport extends FastifyAdapter {
       if (this.draining) reply.header('connection', 'close');
       done();
     });
-    this.useBodyParser('application/json', false, { bodyLimit: MAX_REQUEST_BYTES }, (_request: unknown, body: Buffer, done: (error: null, body: Buffer) => void) =>
-      done(null, body),
+    this.useBodyParser(
+      'application/json',
+      false,
+      { bodyLimit: MAX_REQUEST_BYTES },
+      (_request: unknown, body: Buffer, done: (error: null, body: Buffer) => void) => done(null, body),
     );
   }
 
@@ -66,7 +69,7 @@ export class HttpTransport extends FastifyAdapter {
   /** Answers every other method of a known path with 405; call it when all routes are registered. */
   registerMethodNotAllowed(): void {
     const fastify = this.getInstance();
-    for (const [url, methods] of [...this.methodsOf]) {
+    for (const [url, methods] of this.methodsOf) {
       const allow = [...methods].sort().join(', ');
       fastify.route({
         method: fastify.supportedMethods.filter((method) => !methods.has(method)),
@@ -151,7 +154,7 @@ function refuseConnection(failure: Error & { code?: string }, socket: Socket): v
   if (failure.code === 'ECONNRESET' || socket.destroyed) return;
   const { status, error } = refusal(failure.code);
   const requestId = requestIdFrom(undefined);
-  const body = errorBody(error);
+  const body = JSON.stringify(error.toStatusJson());
   const head = [
     `HTTP/1.1 ${status}`,
     'connection: close',

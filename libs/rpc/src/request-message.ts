@@ -1,4 +1,13 @@
-import { type DescField, type DescMessage, fromBinary, fromJson, type JsonObject, type JsonValue, type MessageShape, ScalarType } from '@bufbuild/protobuf';
+import {
+  type DescField,
+  type DescMessage,
+  fromBinary,
+  fromJson,
+  type JsonObject,
+  type JsonValue,
+  type MessageShape,
+  ScalarType,
+} from '@bufbuild/protobuf';
 import { type Path, reflect, type ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { createValidator } from '@bufbuild/protovalidate';
 import { type FieldViolation, RpcError } from './rpc-error.js';
@@ -117,7 +126,9 @@ function* textViolations(message: ReflectMessage, parent: string): Generator<Fie
 }
 
 function itemViolations(item: unknown, path: string): Iterable<FieldViolation> {
-  return typeof item === 'object' && item !== null && 'fields' in item ? textViolations(item as ReflectMessage, path) : textViolation(item, path);
+  return typeof item === 'object' && item !== null && 'fields' in item
+    ? textViolations(item as ReflectMessage, path)
+    : textViolation(item, path);
 }
 
 function* textViolation(value: unknown, field: string): Generator<FieldViolation> {
@@ -133,7 +144,9 @@ function typeViolation(field: DescField, value: JsonValue): string {
     case 'enum':
       return 'must be the name or the number of a value';
     case 'message':
-      return isWellKnown(field.message) ? `must be a ${field.message.name} in its JSON form` : 'must be an object with fields of the right types';
+      return isWellKnown(field.message)
+        ? `must be a ${field.message.name} in its JSON form`
+        : 'must be an object with fields of the right types';
     case 'scalar':
       break;
   }

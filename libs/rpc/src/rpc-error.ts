@@ -1,4 +1,4 @@
-import { create, createRegistry, type DescMessage, type MessageInitShape, type MessageShape } from '@bufbuild/protobuf';
+import { create, type DescMessage, type JsonObject, type MessageInitShape, toJson } from '@bufbuild/protobuf';
 import { anyPack } from '@bufbuild/protobuf/wkt';
 import { BadRequestSchema, StatusSchema, type Status } from '@app/contract';
 
@@ -111,13 +111,19 @@ export class RpcError extends Error {
     return new RpcError(Code.INTERNAL, 'internal error', [], options);
   }
 
-  /** The error as both transports carry it, and the registry that its JSON form needs. */
-  toStatus(): { status: Status; registry: ReturnType<typeof createRegistry> } {
-    const details = this.details.map(({ desc, value }) => anyPack(desc, create(desc, value) as MessageShape<DescMessage>));
-    return {
-      status: create(StatusSchema, { code: this.code, message: this.message, details }),
-      registry: createRegistry(...this.details.map(({ desc }) => desc)),
-    };
+  /** The error as gRPC carries it. */
+  toStatus(): Status {
+    const details = this.details.map(({ desc, value }) => anyPack(desc, create(desc, value)));
+    return create(StatusSchema, { code: this.code, message: this.message, details });
+  }
+
+  /** The error as HTTP carries it: the ProtoJSON of {@link toStatus}. */
+  toStatusJson(): JsonObject {
+    const details = this.details.map(({ desc, value }) => ({
+      '@type': `type.googleapis.com/${desc.typeName}`,
+      ...(toJson(desc, create(desc, value)) as JsonObject),
+    }));
+    return { code: this.code, message: this.message, details };
   }
 }
 

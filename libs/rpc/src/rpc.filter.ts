@@ -53,7 +53,7 @@ function frameworkError(exception: HttpException): RpcError {
 function grpcError(error: RpcError): { code: Code; details: string; metadata: Metadata } {
   const metadata = new Metadata();
   if (error.details.length > 0) {
-    metadata.set('grpc-status-details-bin', Buffer.from(toBinary(StatusSchema, error.toStatus().status)));
+    metadata.set('grpc-status-details-bin', Buffer.from(toBinary(StatusSchema, error.toStatus())));
   }
   return { code: error.code, details: error.message, metadata };
 }

@@ -12,7 +12,9 @@ export class RpcInterceptor implements NestInterceptor {
     return next.handle().pipe(
       map((response: Record<string, unknown>) => {
         const message = create(method.output, response);
-        return context.getType() === 'rpc' ? toBinary(method.output, message) : toJson(method.output, message, { alwaysEmitImplicit: true });
+        return context.getType() === 'rpc'
+          ? toBinary(method.output, message)
+          : toJson(method.output, message, { alwaysEmitImplicit: true });
       }),
     );
   }

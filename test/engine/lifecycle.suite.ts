@@ -1,0 +1,371 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as wait } from 'node:timers/promises';
+import { type INestApplicationContext, Injectable } from '@nestjs/common';
+import {
+  type DeadTask,
+  RetryIn,
+  SkipRetry,
+  StaleAttempt,
+  Task,
+  TaskAdmin,
+  type TaskContext,
+  TaskDistributor,
+  type TaskHandler,
+  TaskQueues,
+} from '@app/tasks';
+import type { EntityManager } from 'typeorm';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { createEngine, type Dispatcher, isAvailable, type TestEngine } from '../support/engine.js';
+import { eventually } from '../support/eventually.js';
+
+const payload = z.object({ key: z.string() });
+type Payload = z.output<typeof payload>;
+type Script = (task: TaskContext) => unknown;
+
+const calls: { key: string; task: TaskContext; at: number }[] = [];
+const scripts = new Map<string, Script>();
+const deaths: { payload: unknown; task: DeadTask }[] = [];
+const callsOf = (key: string) => calls.filter((call) => call.key === key);
+
+class Scripted implements TaskHandler<Payload> {
+  async handle({ key }: Payload, task: TaskContext): Promise<unknown> {
+    calls.push({ key, task, at: Date.now() });
+    return scripts.get(key)?.(task);
+  }
+
+  async onDead(dead: unknown, task: DeadTask, manager: EntityManager): Promise<void> {
+    await manager.query('INSERT INTO death VALUES ($1)', [task.id]);
+    deaths.push({ payload: dead, task });
+  }
+}
+
+@Injectable()
+@Task({ type: 'test.ordinary', payload, maxRetry: 2, backoff: { type: 'fixed', delay: 20 } })
+class Ordinary extends Scripted {}
+
+@Injectable()
+@Task({ type: 'test.urgent', queue: 'critical', payload, maxRetry: 0 })
+class Urgent extends Scripted {}
+
+@Injectable()
+@Task({ type: 'test.ticking', payload: z.object({}), schedule: { cron: '* * * * * *' } })
+class Ticking implements TaskHandler<object> {
+  async handle(_: object, task: TaskContext): Promise<void> {
+    calls.push({ key: 'tick', task, at: Date.now() });
+  }
+}
+
+@Injectable()
+@Task({ type: 'test.versioned', payload: z.object({ name: z.string() }), version: 2, upcast: (old) => ({ name: (old as { title: string }).title }) })
+class Versioned implements TaskHandler<{ name: string }> {
+  async handle({ name }: { name: string }, task: TaskContext): Promise<void> {
+    calls.push({ key: name, task, at: Date.now() });
+  }
+}
+
+/** What the engine promises about crashes, losses, shutdowns and operators: one suite for every dispatcher. */
+export function describeLifecycle(dispatcher: Dispatcher): void {
+  describe.skipIf(!isAvailable(dispatcher))(`the life of tasks on ${dispatcher}`, () => {
+    let engine: TestEngine;
+    beforeEach(async () => {
+      engine = await createEngine(dispatcher);
+      await engine.database.query('CREATE TABLE death (task uuid)');
+    });
+    afterEach(() => engine.close());
+
+    const tasksOf = (app: INestApplicationContext) => app.get(TaskDistributor, { strict: false });
+    const adminOf = (app: INestApplicationContext) => app.get(TaskAdmin, { strict: false });
+    const row = async (id: string) =>
+      (await engine.database.query<{ state: string; reason: string; crashes: number; generation: number; progress: unknown }>('SELECT * FROM task WHERE id = $1', [id]))[0];
+    const gone = (id: string) => eventually(async () => (await row(id)) === undefined);
+    const all = () => engine.database.query<{ id: string }>('SELECT id FROM task');
+    const empty = () => eventually(async () => (await all()).length === 0);
+
+    it('shares saturated slots by the weights: within 1 % over the run, within 5 tasks at every moment', async () => {
+      const total = dispatcher === 'redis' ? 3_000 : 900;
+      const relay = await engine.worker([]);
+      await Promise.all(['critical', 'default'].map((queue) => adminOf(relay).pause(queue)));
+      const prefix = randomUUID();
+      for (let batch = 0; batch < total / 100; batch++) {
+        await Promise.all(Array.from({ length: 100 }, (_, index) => tasksOf(relay).distribute(index % 2 ? Ordinary : Urgent, { key: prefix })));
+      }
+      await eventually(async () => (await engine.database.query(`SELECT id FROM task WHERE state = 'pending' LIMIT 1`)).length === 0);
+      await relay.close();
+      const app = await engine.worker([Ordinary, Urgent]);
+      await Promise.all(['critical', 'default'].map((queue) => adminOf(app).resume(queue)));
+      await empty();
+      const order = callsOf(prefix).map(({ task }) => task.queue);
+      expect(order).toHaveLength(total);
+      // From when both queues are resumed until the critical one runs out, two of three tasks are critical.
+      const criticalAt = order.flatMap((queue, index) => (queue === 'critical' ? [index] : []));
+      const contended = order.slice(40, criticalAt[criticalAt.length - 40]);
+      let critical = 0;
+      let worst = 0;
+      for (const [index, queue] of contended.entries()) {
+        if (queue === 'critical') critical += 1;
+        worst = Math.max(worst, Math.abs(critical - ((index + 1) * 2) / 3));
+      }
+      process.stdout.write(`worst ${worst}\n`);expect(worst).toBeLessThan(5);
+      expect(Math.abs(critical / contended.length - 2 / 3)).toBeLessThan(0.01);
+    });
+
+    it('gives a lone queue every slot, and an urgent task the first that frees, or a reserved one at once', async () => {
+      const app = await engine.worker([Ordinary, Urgent], { WORKER_CONCURRENCY: '4' });
+      const tasks = tasksOf(app);
+      const key = randomUUID();
+      const releases: (() => void)[] = [];
+      scripts.set(key, () => new Promise<void>((resolve) => releases.push(resolve)));
+      await Promise.all(Array.from({ length: 8 }, () => tasks.distribute(Ordinary, { key })));
+      await eventually(() => callsOf(key).length === 4);
+      const urgent = randomUUID();
+      await tasks.distribute(Urgent, { key: urgent });
+      await eventually(async () => (await engine.database.query(`SELECT id FROM task WHERE state = 'dispatched' AND queue = 'critical'`)).length === 1);
+      expect(callsOf(urgent)).toHaveLength(0);
+      releases.shift()!();
+      await eventually(() => callsOf(urgent).length === 1);
+      while ((await all()).length > 0) {
+        releases.splice(0).forEach((release) => release());
+        await wait(20);
+      }
+      expect(callsOf(key)).toHaveLength(8);
+      await app.close();
+
+      const reserved = await engine.worker([Ordinary, Urgent], { WORKER_CONCURRENCY: '4', QUEUE_WEIGHTS: 'critical=10:min=1,default=5' });
+      const held = randomUUID();
+      scripts.set(held, scripts.get(key)!);
+      await Promise.all(Array.from({ length: 8 }, () => tasksOf(reserved).distribute(Ordinary, { key: held })));
+      await eventually(() => callsOf(held).length === 3);
+      const atOnce = randomUUID();
+      await tasksOf(reserved).distribute(Urgent, { key: atOnce });
+      await eventually(() => callsOf(atOnce).length === 1);
+      expect(callsOf(held)).toHaveLength(3);
+      while ((await all()).length > 0) {
+        releases.splice(0).forEach((release) => release());
+        await wait(20);
+      }
+    });
+
+    it('gives a running task back at a shutdown, free of charge, and another worker runs it at once', async () => {
+      const first = await engine.worker([Ordinary], { WORKER_SHUTDOWN_TIMEOUT: '200ms' });
+      const key = randomUUID();
+      scripts.set(key, () => (callsOf(key).length === 1 ? new Promise(() => undefined) : undefined));
+      const { id } = await tasksOf(first).distribute(Ordinary, { key });
+      await eventually(() => callsOf(key).length === 1);
+      await first.close();
+      expect(callsOf(key)[0]?.task.signal.aborted).toBe(true);
+      expect((await row(id))?.state).toBe('dispatched');
+      await engine.worker([Ordinary]);
+      await gone(id);
+      expect(callsOf(key).map(({ task }) => task.attempt)).toEqual([1, 1]);
+    });
+
+    it('lets a running task finish at a shutdown that leaves it the time', async () => {
+      const app = await engine.worker([Ordinary]);
+      const key = randomUUID();
+      scripts.set(key, () => wait(300));
+      const { id } = await tasksOf(app).distribute(Ordinary, { key });
+      await eventually(() => callsOf(key).length === 1);
+      await app.close();
+      expect(await row(id)).toBeUndefined();
+      expect(callsOf(key)).toHaveLength(1);
+    });
+
+    it('dispatches anew what the dispatcher has lost, delayed tasks at their time', async () => {
+      const app = await engine.worker([Ordinary]);
+      const key = randomUUID();
+      const queues = app.get(TaskQueues, { strict: false });
+      const due = Date.now() + 12_000;
+      const { id } = await tasksOf(app).distribute(Ordinary, { key }, { processAt: new Date(due) });
+      await eventually(async () => (await row(id))?.state === 'dispatched');
+      await queues.of('default').obliterate({ force: true });
+      await eventually(async () => ((await row(id))?.generation ?? 0) > 0, 30_000);
+      await gone(id);
+      expect(callsOf(key)).toHaveLength(1);
+      expect(callsOf(key)[0]!.at).toBeGreaterThanOrEqual(due - 50);
+    });
+
+    it('shuts a stale attempt out once a newer one has begun', async () => {
+      const app = await engine.worker([Ordinary]);
+      const key = randomUUID();
+      let stale: unknown;
+      scripts.set(key, async (task) => {
+        // What the ledger sees when another worker has taken the task over.
+        if (callsOf(key).length === 1) await engine.database.query('UPDATE task SET delivery = 2 WHERE id = $1', [task.id]);
+        await task.transaction((manager) => manager.query('INSERT INTO death VALUES ($1)', [task.id])).catch((error: unknown) => {
+          stale = error;
+          throw error;
+        });
+      });
+      const { id } = await tasksOf(app).distribute(Ordinary, { key });
+      await eventually(() => stale);
+      expect(stale).toBeInstanceOf(StaleAttempt);
+      expect(await engine.database.query('SELECT * FROM death')).toHaveLength(0);
+      // Nobody runs it any more: the reconciler finds that, and the task is done in the end.
+      await gone(id);
+      expect(await engine.database.query('SELECT * FROM death')).toHaveLength(1);
+    });
+
+    it('calls onDead once, in the transaction that buries, and redrives with all retries', async () => {
+      const app = await engine.worker([Ordinary]);
+      const admin = adminOf(app);
+      const key = randomUUID();
+      scripts.set(key, () => {
+        throw new SkipRetry('not today');
+      });
+      const { id } = await tasksOf(app).distribute(Ordinary, { key });
+      await eventually(async () => (await row(id))?.state === 'dead');
+      expect(deaths.filter((death) => death.task.id === id)).toHaveLength(1);
+      expect(await engine.database.query('SELECT * FROM death WHERE task = $1', [id])).toHaveLength(1);
+      expect(await admin.list({ state: 'dead', error: 'NOT TODAY' }, 10)).toMatchObject([{ id, reason: 'retry skipped' }]);
+      expect(await admin.redrive({ type: 'test.ordinary' }, { dryRun: true })).toBe(1);
+      await expect(admin.redriveOne(id, { key: 7 })).rejects.toThrow(/does not fit/);
+      const other = randomUUID();
+      await admin.redriveOne(id, { key: other });
+      await gone(id);
+      expect(callsOf(other).map(({ task }) => task.attempt)).toEqual([1]);
+      await expect(admin.redriveOne(id)).rejects.toThrow(/no such task/);
+    });
+
+    it('redrives and deletes by filter', async () => {
+      const app = await engine.worker([Ordinary]);
+      const admin = adminOf(app);
+      const key = randomUUID();
+      scripts.set(key, () => {
+        throw new SkipRetry('first');
+      });
+      for (let count = 0; count < 25; count++) await tasksOf(app).distribute(Ordinary, { key });
+      await eventually(async () => (await admin.count({ state: 'dead' })) === 25);
+      scripts.delete(key);
+      expect(await admin.redrive({ error: 'second' })).toBe(0);
+      const seen: number[] = [];
+      expect(await admin.redrive({ error: 'first' }, { rate: 100, onProgress: (done) => seen.push(done) })).toBe(25);
+      expect(seen.at(-1)).toBe(25);
+      await empty();
+      scripts.set(key, () => {
+        throw new SkipRetry('third');
+      });
+      const { id } = await tasksOf(app).distribute(Ordinary, { key });
+      await eventually(async () => (await row(id))?.state === 'dead');
+      expect(await admin.delete({ state: 'dead', olderThan: 3_600_000 })).toBe(0);
+      expect(await admin.delete({ state: 'dead' })).toBe(1);
+    });
+
+    it('cancels what is delayed, and what runs in another process', async () => {
+      const app = await engine.worker([Ordinary]);
+      const admin = adminOf(await engine.worker([Ordinary], { WORKER_CONCURRENCY: '1' }));
+      const delayed = await tasksOf(app).distribute(Ordinary, { key: 'never' }, { processIn: '1h' });
+      await eventually(async () => (await row(delayed.id))?.state === 'dispatched');
+      expect(await admin.cancel(delayed.id)).toBe('cancelled');
+      const key = randomUUID();
+      scripts.set(key, (task) => new Promise((_, reject) => task.signal.addEventListener('abort', () => reject(task.signal.reason))));
+      const { id } = await tasksOf(app).distribute(Ordinary, { key });
+      await eventually(() => callsOf(key).length === 1);
+      expect(await admin.cancel(id)).toBe('cancelled while running');
+      await eventually(() => callsOf(key)[0]!.task.signal.aborted);
+      expect(await admin.cancel(id)).toBe('unknown');
+      expect(await all()).toEqual([]);
+      expect(callsOf('never')).toHaveLength(0);
+    });
+
+    it('pauses a queue and resumes it, and tells the story of a task', async () => {
+      const app = await engine.worker([Ordinary, Urgent]);
+      const admin = adminOf(app);
+      await admin.pause('default');
+      const key = randomUUID();
+      const { id } = await tasksOf(app).distribute(Ordinary, { key });
+      const urgent = await tasksOf(app).distribute(Urgent, { key: randomUUID() });
+      await gone(urgent.id);
+      await eventually(async () => (await row(id))?.state === 'dispatched');
+      expect(callsOf(key)).toHaveLength(0);
+      expect((await admin.show(id))?.explanation).toBe('its queue is paused');
+      const [, summary] = await admin.summarize(new Map([['default', 5]]));
+      expect(summary).toMatchObject({ queue: 'default', paused: true, weight: 5 });
+      await admin.resume('default');
+      await gone(id);
+      expect(await admin.show(id)).toBeUndefined();
+      await expect(admin.pause('nobody')).rejects.toThrow(/QUEUE_WEIGHTS/);
+    });
+
+    it('records progress, and waits as asked', async () => {
+      const app = await engine.worker([Ordinary]);
+      const key = randomUUID();
+      scripts.set(key, async (task) => {
+        await task.progress({ percent: 40 });
+        throw new RetryIn('1h', 'the other side is not ready');
+      });
+      const { id } = await tasksOf(app).distribute(Ordinary, { key });
+      const story = await eventually(async () => {
+        const found = await adminOf(app).show(id);
+        return found?.history.length === 1 ? found : undefined;
+      });
+      expect(story.progress).toEqual({ percent: 40 });
+      expect(story.history.map((entry) => entry.what)).toEqual(['put off: the other side is not ready']);
+      expect(story.failures).toBe(0);
+    });
+
+    it('distributes a periodic task once a tick, whatever the number of workers', async () => {
+      const from = Date.now();
+      for (let count = 0; count < 3; count++) await engine.worker([Ticking]);
+      calls.length = 0;
+      await eventually(() => callsOf('tick').length >= 4);
+      const created = callsOf('tick').map(({ task }) => Math.floor(task.createdAt.getTime() / 1_000));
+      expect(new Set(created).size).toBe(created.length);
+      expect(created.length).toBeLessThanOrEqual((Date.now() - from) / 1_000 + 1);
+    });
+
+    it('brings old payloads up, parks newer ones, and buries unreadable ones', async () => {
+      const app = await engine.worker([Versioned]);
+      const { id: old } = await tasksOf(app).distribute(Versioned, { name: 'x' }, { processIn: '1h' });
+      const change = (id: string, sql: string) => engine.database.query(`UPDATE task SET ${sql}, state = 'pending', run_at = now(), generation = generation + 1 WHERE id = $1`, [id]);
+      const key = randomUUID();
+      await change(old, `version = 1, payload = '{"title":"${key}"}'`);
+      await gone(old);
+      expect(callsOf(key)).toHaveLength(1);
+      const { id: newer } = await tasksOf(app).distribute(Versioned, { name: 'x' }, { processIn: '1h' });
+      await change(newer, 'version = 3');
+      await eventually(async () => (await adminOf(app).show(newer))?.history.some((entry) => entry.what.includes('version 3')));
+      expect((await row(newer))?.state).toBe('dispatched');
+      const { id: broken } = await tasksOf(app).distribute(Versioned, { name: 'x' }, { processIn: '1h' });
+      await change(broken, `payload = '{"name":7}'`);
+      await eventually(async () => (await row(broken))?.state === 'dead');
+      expect((await row(broken))?.reason).toBe('unreadable payload');
+    });
+
+    it('retries an unknown type: a newer api may be ahead of this worker', async () => {
+      const app = await engine.worker([]);
+      const { id } = await tasksOf(app).distribute(Ordinary, { key: 'early' }, { backoff: { type: 'fixed', delay: 200 } });
+      await eventually(async () => (await adminOf(app).show(id))?.history[0]?.error?.includes('no handler for the task type'));
+      await app.close();
+      await engine.worker([Ordinary]);
+      await gone(id);
+      expect(callsOf('early')).toHaveLength(1);
+    });
+
+    it('runs middleware around every handler, in the order given', async () => {
+      const order: string[] = [];
+      const layer = (name: string) => async (_: TaskContext, next: () => Promise<unknown>) => {
+        order.push(`${name} in`);
+        const result = await next();
+        order.push(`${name} out`);
+        return result;
+      };
+      const app = await engine.worker([Ordinary], {}, [layer('outer'), layer('inner')]);
+      const { id } = await tasksOf(app).distribute(Ordinary, { key: randomUUID() });
+      await gone(id);
+      expect(order).toEqual(['outer in', 'inner in', 'inner out', 'outer out']);
+    });
+
+    it('refuses to start with a task whose queue nobody weights, two handlers for one type, or an invalid schedule', async () => {
+      await expect(engine.worker([Urgent], { QUEUE_WEIGHTS: 'default=1' })).rejects.toThrow(/no weight/);
+      @Injectable()
+      @Task({ type: 'test.ordinary', payload })
+      class Other extends Scripted {}
+      await expect(engine.worker([Ordinary, Other])).rejects.toThrow(/two handlers/);
+      @Injectable()
+      @Task({ type: 'test.never', payload: z.object({}), schedule: { cron: 'every full moon' } })
+      class Never extends Ticking {}
+      await expect(engine.worker([Never])).rejects.toThrow(/schedule/);
+    });
+  });
+}
