@@ -42,10 +42,16 @@ export function describeEngine(dispatcher: Dispatcher): void {
     afterAll(() => engine?.close());
 
     const row = async (id: string) =>
-      (await engine.database.query<{ state: string; reason: string; error: string; failures: number; result: unknown; history: { what: string }[] }>(
-        'SELECT * FROM task WHERE id = $1',
-        [id],
-      ))[0];
+      (
+        await engine.database.query<{
+          state: string;
+          reason: string;
+          error: string;
+          failures: number;
+          result: unknown;
+          history: { what: string }[];
+        }>('SELECT * FROM task WHERE id = $1', [id])
+      )[0];
     const gone = (id: string) => eventually(async () => (await row(id)) === undefined);
 
     it('runs a task once its transaction has committed, and leaves nothing behind', async () => {
@@ -98,7 +104,12 @@ export function describeEngine(dispatcher: Dispatcher): void {
     it.each([
       ['a string', () => Promise.reject('text')],
       ['undefined', () => Promise.reject(undefined)],
-      ['a synchronous error', () => { throw new TypeError('sync'); }],
+      [
+        'a synchronous error',
+        () => {
+          throw new TypeError('sync');
+        },
+      ],
     ])('treats %s that is thrown as a failure', async (_, script) => {
       const key = randomUUID();
       scripts.set(key, script);
@@ -200,12 +211,15 @@ export function describeEngine(dispatcher: Dispatcher): void {
       ['a date that is none', { options: { processAt: new Date('x') } }, /processAt/],
       ['both delays', { options: { processIn: 1, processAt: new Date() } }, /exclude/],
       ['retries that are no number', { options: { maxRetry: 1.5 } }, /maxRetry/],
-    ])('refuses %s before anything is written', async (_, { payload: given = { key: 'k' }, options = {} }: { payload?: unknown; options?: object }, message) => {
-      const before = await engine.database.query('SELECT id FROM task');
-      const attempt = tasks.distribute(ScriptedTask, given as Payload, options as never);
-      await expect(attempt).rejects.toThrow(InvalidTask);
-      await expect(attempt).rejects.toThrow(message);
-      expect((await engine.database.query('SELECT id FROM task')).length).toBeLessThanOrEqual(before.length);
-    });
+    ])(
+      'refuses %s before anything is written',
+      async (_, { payload: given = { key: 'k' }, options = {} }: { payload?: unknown; options?: object }, message) => {
+        const before = await engine.database.query('SELECT id FROM task');
+        const attempt = tasks.distribute(ScriptedTask, given as Payload, options as never);
+        await expect(attempt).rejects.toThrow(InvalidTask);
+        await expect(attempt).rejects.toThrow(message);
+        expect((await engine.database.query('SELECT id FROM task')).length).toBeLessThanOrEqual(before.length);
+      },
+    );
   });
 }

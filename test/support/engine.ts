@@ -47,7 +47,12 @@ export async function createEngine(dispatcher: Dispatcher): Promise<TestEngine> 
     worker: (tasks, overrides = {}, middleware = []) => {
       const config = Config.parse({ ...environment, ...overrides });
       @Module({
-        imports: [ConfigModule.forRoot(config), LoggingModule.forRoot('test'), DatabaseModule.forRoot(), TasksModule.forProcessor(config, { middleware })],
+        imports: [
+          ConfigModule.forRoot(config),
+          LoggingModule.forRoot('test'),
+          DatabaseModule.forRoot(),
+          TasksModule.forProcessor(config, { middleware }),
+        ],
         providers: tasks,
       })
       class TestWorkerModule {}
@@ -55,7 +60,12 @@ export async function createEngine(dispatcher: Dispatcher): Promise<TestEngine> 
     },
     distributor: () => {
       @Module({
-        imports: [ConfigModule.forRoot(Config.parse(environment)), LoggingModule.forRoot('test'), DatabaseModule.forRoot(), TasksModule.forDistributor()],
+        imports: [
+          ConfigModule.forRoot(Config.parse(environment)),
+          LoggingModule.forRoot('test'),
+          DatabaseModule.forRoot(),
+          TasksModule.forDistributor(),
+        ],
       })
       class TestDistributorModule {}
       return start(TestDistributorModule);

@@ -1,7 +1,4 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { TestProject } from 'vitest/node';
 import { startPostgres } from '../../scripts/stack/postgres.ts';
@@ -18,8 +15,7 @@ declare module 'vitest' {
 
 /** Starts the services that all test files share; each file has its own database and key prefix in them. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const folder = await mkdtemp(join(tmpdir(), 'waybill-test-'));
-  const postgres = await startPostgres({ dataDir: join(folder, 'postgres'), port: 0, maxConnections: 300, temporary: true });
+  const postgres = await startPostgres({ port: 0, maxConnections: 300, temporary: true });
   const redis = await startRedis();
   await promisify(execFile)(process.execPath, ['dist/apps/worker/src/migrate.js'], { env: { ...process.env, DATABASE_URL: postgres.url } });
   project.provide('postgresUrl', postgres.url);
@@ -27,7 +23,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
   return async () => {
     await redis?.stop();
     await postgres.stop();
-    await rm(folder, { recursive: true, force: true });
     if (!redis) process.stdout.write('\nNOT RUN: everything on Redis. There is no redis-server on this machine.\n');
   };
 }

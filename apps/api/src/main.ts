@@ -2,8 +2,8 @@ import 'reflect-metadata';
 import { Config } from '@app/config';
 import { UserService } from '@app/contract';
 import { isDatabaseUnavailable } from '@app/database';
-import { Logger } from '@app/logging';
-import { createRpcApp, PortUnavailable, RpcError } from '@app/rpc';
+import { createLogger } from '@app/logging';
+import { createRpcApp, currentRequestId, PortUnavailable, RpcError } from '@app/rpc';
 import { ApiModule } from './api.module.js';
 
 const config = Config.load();
@@ -12,9 +12,9 @@ try {
   const app = await createRpcApp(ApiModule.forRoot(config), {
     config,
     services: [UserService],
+    logger: createLogger('api', config, () => ({ requestId: currentRequestId() })),
     translate: (error) => (isDatabaseUnavailable(error) ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined),
   });
-  app.nest.useLogger(app.nest.get(Logger));
   await app.listen();
 } catch (error) {
   if (!(error instanceof PortUnavailable)) throw error;

@@ -62,7 +62,11 @@ program
       const latency = Object.fromEntries((await admin.summarize(weights)).map((queue) => [queue.queue, queue.latency]));
       const stats = { tasks: Object.fromEntries(counts), latencyMs: latency };
       if (options.json) print(stats);
-      else console.table({ ...stats.tasks, ...Object.fromEntries(Object.entries(latency).map(([queue, value]) => [`latency of ${queue} (ms)`, value])) });
+      else
+        console.table({
+          ...stats.tasks,
+          ...Object.fromEntries(Object.entries(latency).map(([queue, value]) => [`latency of ${queue} (ms)`, value])),
+        });
     }),
   );
 
@@ -74,7 +78,18 @@ withFilter(program.command('list').description('the newest tasks'))
     run(async (admin) => {
       const tasks = await admin.list({ ...filterOf(options), state: options.state }, options.limit);
       if (options.json) print(tasks);
-      else console.table(tasks.map(({ id, type, queue, state, failures, runAt, error }) => ({ id, type, queue, state, failures, runAt: runAt.toISOString(), error: error?.slice(0, 60) ?? '' })));
+      else
+        console.table(
+          tasks.map(({ id, type, queue, state, failures, runAt, error }) => ({
+            id,
+            type,
+            queue,
+            state,
+            failures,
+            runAt: runAt.toISOString(),
+            error: error?.slice(0, 60) ?? '',
+          })),
+        );
     }),
   );
 
@@ -88,7 +103,10 @@ program
       const story = await admin.show(id);
       if (!story) return fail(`no task ${id} in the ledger: it is done, was cancelled, or never was`);
       if (options.json) return print(story);
-      const line = (name: string, value: unknown) => value !== null && value !== undefined && console.log(`${name.padEnd(14)} ${value instanceof Date ? value.toISOString() : String(value)}`);
+      const line = (name: string, value: unknown) =>
+        value !== null &&
+        value !== undefined &&
+        console.log(`${name.padEnd(14)} ${value instanceof Date ? value.toISOString() : String(value)}`);
       line('id', story.id);
       line('type', story.type);
       line('queue', story.queue);
@@ -106,27 +124,33 @@ program
     }),
   );
 
-withFilter(program.command('redrive').description('bring dead tasks back: one by its id, or all that match').argument('[id]', 'the id of one task', uuid))
+withFilter(
+  program
+    .command('redrive')
+    .description('bring dead tasks back: one by its id, or all that match')
+    .argument('[id]', 'the id of one task', uuid),
+)
   .option('--all', 'every dead task that matches')
   .option('--payload <json>', 'with an id: the payload to run it with')
   .option('--rate <count>', 'at most so many a second', positive)
   .option('--dry-run', 'only say how many')
   .addOption(json())
-  .action((id: string | undefined, options: Filter & { all?: boolean; payload?: string; rate?: number; dryRun?: boolean; json?: boolean }) =>
-    run(async (admin) => {
-      const filter = filterOf(options);
-      if (id !== undefined) {
-        const payload: unknown = options.payload === undefined ? undefined : JSON.parse(options.payload);
-        await admin.redriveOne(id, payload);
-        return print({ redriven: 1 });
-      }
-      if (!options.all && Object.values(filter).every((value) => value === undefined)) return fail('give an id, a filter, or --all');
-      if (options.dryRun) return print({ wouldRedrive: await admin.redrive(filter, { dryRun: true }) });
-      const redriven = await withBar(options.json, await admin.count({ ...filter, state: 'dead' }), (onProgress) =>
-        admin.redrive(filter, { ...(options.rate !== undefined && { rate: options.rate }), onProgress }),
-      );
-      print({ redriven });
-    }),
+  .action(
+    (id: string | undefined, options: Filter & { all?: boolean; payload?: string; rate?: number; dryRun?: boolean; json?: boolean }) =>
+      run(async (admin) => {
+        const filter = filterOf(options);
+        if (id !== undefined) {
+          const payload: unknown = options.payload === undefined ? undefined : JSON.parse(options.payload);
+          await admin.redriveOne(id, payload);
+          return print({ redriven: 1 });
+        }
+        if (!options.all && Object.values(filter).every((value) => value === undefined)) return fail('give an id, a filter, or --all');
+        if (options.dryRun) return print({ wouldRedrive: await admin.redrive(filter, { dryRun: true }) });
+        const redriven = await withBar(options.json, await admin.count({ ...filter, state: 'dead' }), (onProgress) =>
+          admin.redrive(filter, { ...(options.rate !== undefined && { rate: options.rate }), onProgress }),
+        );
+        print({ redriven });
+      }),
   );
 
 program
@@ -142,7 +166,12 @@ program
     }),
   );
 
-withFilter(program.command('delete').description('delete finished tasks: one by its id, or all that match').argument('[id]', 'the id of one task', uuid))
+withFilter(
+  program
+    .command('delete')
+    .description('delete finished tasks: one by its id, or all that match')
+    .argument('[id]', 'the id of one task', uuid),
+)
   .addOption(new Option('--state <state>').choices(['dead', 'completed']).default('dead'))
   .option('--all', 'every one that matches')
   .addOption(json())
@@ -163,7 +192,9 @@ withFilter(program.command('delete').description('delete finished tasks: one by 
 for (const verb of ['pause', 'resume'] as const) {
   program
     .command(verb)
-    .description(verb === 'pause' ? 'let no worker take a task of a queue; running ones finish' : 'let the workers take tasks of a queue again')
+    .description(
+      verb === 'pause' ? 'let no worker take a task of a queue; running ones finish' : 'let the workers take tasks of a queue again',
+    )
     .argument('<queue>')
     .addOption(json())
     .action((queue: string) =>
@@ -177,7 +208,10 @@ for (const verb of ['pause', 'resume'] as const) {
 await program.parseAsync();
 
 async function run(action: (admin: TaskAdmin) => Promise<void>): Promise<void> {
-  const app = await NestFactory.createApplicationContext(WorkerModule.forRoot(config, 'admin'), { logger: ['error', 'fatal'], abortOnError: false });
+  const app = await NestFactory.createApplicationContext(WorkerModule.forRoot(config, 'admin'), {
+    logger: ['error', 'fatal'],
+    abortOnError: false,
+  });
   try {
     await action(app.get(TaskAdmin, { strict: false }));
   } catch (error) {

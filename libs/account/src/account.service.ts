@@ -46,7 +46,15 @@ export class AccountService {
     const passwordHash = await this.passwords.hash(password);
     try {
       return await this.dataSource.transaction(async (manager) => {
-        const user = manager.create(User, { id: uuidv7(), username, fullName, email, passwordHash, isEmailVerified: false, createdAt: new Date() });
+        const user = manager.create(User, {
+          id: uuidv7(),
+          username,
+          fullName,
+          email,
+          passwordHash,
+          isEmailVerified: false,
+          createdAt: new Date(),
+        });
         await manager.insert(User, user);
         await this.tasks.distribute(SendVerificationEmail, { userId: user.id }, { manager, processIn: this.config.VERIFY_EMAIL_DELAY });
         return user;
@@ -71,7 +79,10 @@ export class AccountService {
    */
   async resendVerificationEmail(email: string): Promise<void> {
     await this.dataSource.transaction(async (manager) => {
-      const [user] = await manager.query<{ id: string }[]>('SELECT id FROM users WHERE lower(email) = lower($1) AND NOT is_email_verified', [email]);
+      const [user] = await manager.query<{ id: string }[]>(
+        'SELECT id FROM users WHERE lower(email) = lower($1) AND NOT is_email_verified',
+        [email],
+      );
       const key = createHmac('sha256', this.config.SECRET_KEY).update(`resend:${email.toLowerCase()}`).digest('base64url');
       await this.tasks.distribute(SendVerificationEmail, { userId: user?.id ?? uuidv7() }, { manager, unique: { key, for: '1m' } });
     });

@@ -17,7 +17,8 @@ export class PasswordHasher {
 
   /** @throws RpcError RESOURCE_EXHAUSTED when too many are waiting. */
   async hash(password: string): Promise<string> {
-    if (this.limit.pendingCount >= QUEUE_LENGTH) throw RpcError.resourceExhausted('too many sign-ups at the moment, try again in a few seconds');
+    if (this.limit.pendingCount >= QUEUE_LENGTH)
+      throw RpcError.resourceExhausted('too many sign-ups at the moment, try again in a few seconds');
     return this.limit(() => hash(password, ARGON2ID));
   }
 }

@@ -1,3 +1,2 @@
-export { Logger } from 'nestjs-pino';
-export { LoggingModule } from './logging.module.js';
+export { createLogger, LoggingModule } from './logging.module.js';
 export { withLogFields } from './log-fields.js';

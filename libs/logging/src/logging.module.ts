@@ -1,7 +1,7 @@
-import type { DynamicModule } from '@nestjs/common';
+import type { DynamicModule, LoggerService } from '@nestjs/common';
 import { Config } from '@app/config';
 import { describeError, scrub } from '@app/redaction';
-import { LoggerModule } from 'nestjs-pino';
+import { Logger, LoggerModule, type Params, PinoLogger } from 'nestjs-pino';
 import type { Options } from 'pino-http';
 import { currentLogFields } from './log-fields.js';
 
@@ -38,22 +38,35 @@ function pinoOptions(app: string, config: Config, fields: LineFields): Options {
     },
     serializers: { err: (error: unknown) => (error instanceof Error ? describeError(error) : error) },
     ...(process.stdout.isTTY && {
-      transport: { target: 'pino-pretty', options: { singleLine: true, ignore: 'pid,hostname,app,context', messageFormat: '{context}: {msg}' } },
+      transport: {
+        target: 'pino-pretty',
+        options: { singleLine: true, ignore: 'pid,hostname,app,context', messageFormat: '{context}: {msg}' },
+      },
     }),
   };
 }
 
+function loggerParams(app: string, config: Config, fields: LineFields): Params {
+  // No routes: pino-http would bind the request, with its URL and headers, to every line.
+  return { pinoHttp: pinoOptions(app, config, fields), forRoutes: [] };
+}
+
+/**
+ * The logger of an app before its modules exist, for `NestFactory`: what happens
+ * while it waits for its database is told at once.
+ *
+ * @param app the name that every line carries.
+ * @param fields what else every line carries, such as the id of the request being served.
+ */
+export function createLogger(app: string, config: Config, fields: LineFields = () => ({})): LoggerService {
+  const params = loggerParams(app, config, fields);
+  return new Logger(new PinoLogger(params), params);
+}
+
 /** nestjs-pino for an app: pretty on a terminal, JSON otherwise, and nothing secret in either. */
 export class LoggingModule {
-  /**
-   * @param app the name that every line carries.
-   * @param fields what else every line carries, such as the id of the request being served.
-   */
+  /** @param app and @param fields as of {@link createLogger}. */
   static forRoot(app: string, fields: LineFields = () => ({})): DynamicModule {
-    return LoggerModule.forRootAsync({
-      inject: [Config],
-      // No routes: pino-http would bind the request, with its URL and headers, to every line.
-      useFactory: (config: Config) => ({ pinoHttp: pinoOptions(app, config, fields), forRoutes: [] }),
-    });
+    return LoggerModule.forRootAsync({ inject: [Config], useFactory: (config: Config) => loggerParams(app, config, fields) });
   }
 }

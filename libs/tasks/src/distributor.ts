@@ -135,7 +135,8 @@ function toJson(schema: z.ZodType, payload: unknown): string {
   let json: string;
   try {
     json = JSON.stringify(payload, (key, value: unknown) => {
-      if (typeof value === 'function' || typeof value === 'symbol') throw new RangeError(`payload.${key} is a ${typeof value}, which JSON cannot hold`);
+      if (typeof value === 'function' || typeof value === 'symbol')
+        throw new RangeError(`payload.${key} is a ${typeof value}, which JSON cannot hold`);
       return value;
     });
   } catch (error) {

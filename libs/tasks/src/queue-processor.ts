@@ -22,7 +22,7 @@ const workerOptions = {
   drainDelay: BLOCK,
   runRetryDelay: 1_000,
   // Crashes have a budget of their own, kept in the ledger, where the burial is written.
-  maxStalledCount: Number.MAX_SAFE_INTEGER,
+  maxStalledCount: 2 ** 31 - 1,
   // While BullMQ remembers a job, adding it again does nothing.
   removeOnComplete: { age: 60 },
   removeOnFail: { age: 24 * 3_600, count: 1_000 },

@@ -31,7 +31,11 @@ const LIVE_STATES: ReadonlySet<string> = new Set(['waiting', 'active', 'delayed'
  */
 @Injectable()
 export class Reconciler {
-  private readonly loop = new Loop(() => this.reconcile(), INTERVAL, (error) => this.logger.connectionError('reconciler', error));
+  private readonly loop = new Loop(
+    () => this.reconcile(),
+    INTERVAL,
+    (error) => this.logger.connectionError('reconciler', error),
+  );
   private readonly suspects = new Set<string>();
   private stopped = false;
 
@@ -69,7 +73,10 @@ export class Reconciler {
     for (const queue of await this.restore(sample)) this.suspects.add(queue);
     for (const name of this.suspects) {
       await this.sweep(name);
-      await this.queues.of(name).getBackend().setQueueMeta({ [MARKER]: Date.now() });
+      await this.queues
+        .of(name)
+        .getBackend()
+        .setQueueMeta({ [MARKER]: Date.now() });
       this.suspects.delete(name);
     }
     await this.ledger.purgeCompleted(PURGE);

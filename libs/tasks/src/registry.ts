@@ -29,7 +29,9 @@ export class TaskRegistry {
         throw new Error(`two handlers for "${policy.type}": ${other.handler.constructor.name} and ${(metatype as Type).name}`);
       }
       if (!queues.includes(policy.queue)) {
-        throw new Error(`"${policy.type}" runs on the queue "${policy.queue}", which has no weight in QUEUE_WEIGHTS (${queues.join(', ')})`);
+        throw new Error(
+          `"${policy.type}" runs on the queue "${policy.queue}", which has no weight in QUEUE_WEIGHTS (${queues.join(', ')})`,
+        );
       }
       this.tasks.set(policy.type, { policy, handler: instance as TaskHandler<unknown> });
     }

@@ -24,7 +24,11 @@ const LISTEN_RETRY_INTERVAL = 1_000;
  */
 @Injectable()
 export class Relay {
-  private readonly loop = new Loop(() => this.dispatch(), POLL_INTERVAL, (error) => this.logger.connectionError('relay', error));
+  private readonly loop = new Loop(
+    () => this.dispatch(),
+    POLL_INTERVAL,
+    (error) => this.logger.connectionError('relay', error),
+  );
   private listener: pg.Client | undefined;
   private check: NodeJS.Timeout | undefined;
   private stopped = false;
@@ -52,7 +56,9 @@ export class Relay {
   private async dispatch(): Promise<void> {
     let count: number;
     do {
-      count = await this.ledger.dispatchPending(BATCH, (tasks) => withDeadline(this.add(tasks), DISPATCH_DEADLINE, 'the dispatcher did not answer'));
+      count = await this.ledger.dispatchPending(BATCH, (tasks) =>
+        withDeadline(this.add(tasks), DISPATCH_DEADLINE, 'the dispatcher did not answer'),
+      );
     } while (count === BATCH && !this.stopped);
     this.logger.connectionWell('relay');
   }
@@ -117,8 +123,17 @@ export class Relay {
   private checkListener(client: pg.Client, reconnect: (error: Error) => void): void {
     if (this.stopped) return;
     this.check = setTimeout(() => {
-      client.query('SELECT 1').then(() => this.checkListener(client, reconnect), reconnect);
+      void this.askListener(client, reconnect);
     }, LISTEN_CHECK_INTERVAL);
+  }
+
+  private async askListener(client: pg.Client, reconnect: (error: Error) => void): Promise<void> {
+    try {
+      await client.query('SELECT 1');
+      this.checkListener(client, reconnect);
+    } catch (error) {
+      reconnect(error as Error);
+    }
   }
 }
 

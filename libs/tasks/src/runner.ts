@@ -64,7 +64,8 @@ export class TaskRunner {
       if (delivery.number > 1 || delivery.crashes > 0) {
         const crashes = await this.ledger.begin(claim, delivery.crashes);
         if (crashes === undefined) return { kind: 'completed', moot: 'the task is done or cancelled' };
-        if (crashes > CRASH_BUDGET) throw new Burial('crashed its worker', new Error(`its worker was lost ${crashes} times while running it`));
+        if (crashes > CRASH_BUDGET)
+          throw new Burial('crashed its worker', new Error(`its worker was lost ${crashes} times while running it`));
       }
       return await this.attempt(attempt, task, controller);
     } catch (thrown) {

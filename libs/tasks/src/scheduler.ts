@@ -20,7 +20,11 @@ const GRACE = 60_000;
  */
 @Injectable()
 export class Scheduler {
-  private readonly loop = new Loop(() => this.tick(), INTERVAL, (error) => this.logger.connectionError('scheduler', error));
+  private readonly loop = new Loop(
+    () => this.tick(),
+    INTERVAL,
+    (error) => this.logger.connectionError('scheduler', error),
+  );
   private scheduled: ReadonlyMap<string, RegisteredTask> = new Map();
   private announced = false;
 
@@ -38,7 +42,7 @@ export class Scheduler {
       try {
         nextTick(policy.schedule!, new Date());
       } catch (error) {
-        throw new Error(`"${type}" has a schedule that cannot be read: ${(error as Error).message}`);
+        throw new Error(`"${type}" has a schedule that cannot be read: ${(error as Error).message}`, { cause: error });
       }
     }
     if (this.scheduled.size > 0) this.loop.start();
@@ -84,11 +88,15 @@ export class Scheduler {
 }
 
 function nextTick(schedule: Schedule, after: Date): Date {
-  return CronExpressionParser.parse(schedule.cron, { currentDate: after, tz: schedule.timezone ?? 'UTC' }).next().toDate();
+  return CronExpressionParser.parse(schedule.cron, { currentDate: after, tz: schedule.timezone ?? 'UTC' })
+    .next()
+    .toDate();
 }
 
 /** Whether the newest tick that is due lies further back than the grace. */
 function isMissed(record: ScheduleRecord, schedule: Schedule): boolean {
-  const newest = CronExpressionParser.parse(schedule.cron, { currentDate: new Date(), tz: schedule.timezone ?? 'UTC' }).prev().toDate();
+  const newest = CronExpressionParser.parse(schedule.cron, { currentDate: new Date(), tz: schedule.timezone ?? 'UTC' })
+    .prev()
+    .toDate();
   return Math.max(newest.getTime(), record.nextAt.getTime()) < Date.now() - GRACE;
 }

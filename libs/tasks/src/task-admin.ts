@@ -197,7 +197,9 @@ export class TaskAdmin {
 
   /** @returns whether there was a finished task of that id. */
   async deleteOne(id: string): Promise<boolean> {
-    const [, count] = await this.dataSource.query<[unknown, number]>(`DELETE FROM task WHERE id = $1 AND state IN ('dead', 'completed')`, [id]);
+    const [, count] = await this.dataSource.query<[unknown, number]>(`DELETE FROM task WHERE id = $1 AND state IN ('dead', 'completed')`, [
+      id,
+    ]);
     return count > 0;
   }
 
@@ -216,7 +218,11 @@ export class TaskAdmin {
     if (!registered) throw new InvalidTask(`nothing here knows the payload of "${task.type}"`);
     const result = registered.policy.payload.safeParse(payload);
     if (!result.success) throw new InvalidTask(`the payload does not fit "${task.type}": ${z.prettifyError(result.error)}`);
-    await manager.query('UPDATE task SET payload = $2, version = $3 WHERE id = $1', [task.id, JSON.stringify(payload), registered.policy.version]);
+    await manager.query('UPDATE task SET payload = $2, version = $3 WHERE id = $1', [
+      task.id,
+      JSON.stringify(payload),
+      registered.policy.version,
+    ]);
   }
 }
 
@@ -253,8 +259,10 @@ function explain(task: TaskRecord, job: string | undefined, paused: boolean): st
     case 'dispatched':
       if (paused) return 'its queue is paused';
       if (job === 'active') return 'a worker runs it now';
-      if (job === 'delayed') return `${task.failures > 0 ? 'its last attempt failed; the next' : 'its first attempt'} is at ${task.runAt.toISOString()}`;
-      if (job === undefined || job === 'unknown') return 'the dispatcher does not know it; the reconciler dispatches it anew within half a minute';
+      if (job === 'delayed')
+        return `${task.failures > 0 ? 'its last attempt failed; the next' : 'its first attempt'} is at ${task.runAt.toISOString()}`;
+      if (job === undefined || job === 'unknown')
+        return 'the dispatcher does not know it; the reconciler dispatches it anew within half a minute';
       return 'it waits for a free slot';
   }
 }

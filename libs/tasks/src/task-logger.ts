@@ -28,7 +28,10 @@ export class TaskLogger {
   }
 
   completed(delivery: Delivery, durationMs: number, moot: string | undefined): void {
-    this.logger.log({ ...identity(delivery), attempt: delivery.failures + 1, durationMs, ...(moot !== undefined && { moot }) }, 'task completed');
+    this.logger.log(
+      { ...identity(delivery), attempt: delivery.failures + 1, durationMs, ...(moot !== undefined && { moot }) },
+      'task completed',
+    );
   }
 
   snoozed(delivery: Delivery, reason: string, delay: number): void {

@@ -127,7 +127,7 @@ export class TaskProcessor {
           another = !this.stopping && this.picker.finishAndContinue(queue);
           hasSlot = another || this.stopping;
           // The handler has ended: the slot's next queue is asked while BullMQ is still told of this job's end.
-          if (false && !hasSlot) this.fill();
+          if (!hasSlot) this.fill();
         }
         return another;
       };

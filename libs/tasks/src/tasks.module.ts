@@ -1,4 +1,11 @@
-import { type DynamicModule, Injectable, Module, type OnApplicationBootstrap, type BeforeApplicationShutdown, type Provider } from '@nestjs/common';
+import {
+  type DynamicModule,
+  Injectable,
+  Module,
+  type OnApplicationBootstrap,
+  type BeforeApplicationShutdown,
+  type Provider,
+} from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { BullModule, BullRegistrar } from '@nestjs/bullmq';
 import { TypeOrmModule } from '@nestjs/typeorm';
@@ -91,7 +98,11 @@ export class TasksModule {
       module: TasksModule,
       global: true,
       imports: [entities],
-      providers: [Ledger, TaskDistributor, ...(options.correlationId ? [{ provide: CORRELATION_ID, useValue: options.correlationId }] : [])],
+      providers: [
+        Ledger,
+        TaskDistributor,
+        ...(options.correlationId ? [{ provide: CORRELATION_ID, useValue: options.correlationId }] : []),
+      ],
       exports: [TaskDistributor],
     };
   }

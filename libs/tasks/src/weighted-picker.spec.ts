@@ -26,22 +26,26 @@ function saturate(picker: WeightedPicker): string[] {
 describe('WeightedPicker', () => {
   it('shares a saturated pool by the weights, exactly, at every moment', () => {
     fc.assert(
-      fc.property(fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 2, maxLength: 4 }), fc.integer({ min: 1, max: 20 }), (weights, slots) => {
-        const picker = new WeightedPicker(weightsOf(weights.map((weight) => ({ weight, min: 0 }))), slots);
-        const total = weights.reduce((sum, weight) => sum + weight, 0);
-        const starts = weights.map(() => 0);
-        const count = (name: string) => (starts[Number(name.slice(1))]! += 1);
-        const running = saturate(picker);
-        running.forEach(count);
-        for (let finished = 0; finished < 2_000; finished++) {
-          picker.finish(running.shift()!);
-          const [next] = saturate(picker);
-          running.push(next!);
-          count(next!);
-          const all = starts.reduce((sum, value) => sum + value, 0);
-          weights.forEach((weight, index) => expect(Math.abs(starts[index]! - (all * weight) / total)).toBeLessThan(weights.length));
-        }
-      }),
+      fc.property(
+        fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 2, maxLength: 4 }),
+        fc.integer({ min: 1, max: 20 }),
+        (weights, slots) => {
+          const picker = new WeightedPicker(weightsOf(weights.map((weight) => ({ weight, min: 0 }))), slots);
+          const total = weights.reduce((sum, weight) => sum + weight, 0);
+          const starts = weights.map(() => 0);
+          const count = (name: string) => (starts[Number(name.slice(1))]! += 1);
+          const running = saturate(picker);
+          running.forEach(count);
+          for (let finished = 0; finished < 2_000; finished++) {
+            picker.finish(running.shift()!);
+            const [next] = saturate(picker);
+            running.push(next!);
+            count(next!);
+            const all = starts.reduce((sum, value) => sum + value, 0);
+            weights.forEach((weight, index) => expect(Math.abs(starts[index]! - (all * weight) / total)).toBeLessThan(weights.length));
+          }
+        },
+      ),
       { numRuns: 20 },
     );
   });

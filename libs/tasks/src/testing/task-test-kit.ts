@@ -31,13 +31,23 @@ export class TaskTestKit implements OnModuleInit {
   }
 
   /** The unfinished tasks of a type, the oldest first; with `manager` also those that its open transaction has written. */
-  async distributed<Payload>(task: Type<TaskHandler<Payload>>, manager?: EntityManager): Promise<{ id: string; payload: Payload; runAt: Date }[]> {
-    const rows = await (manager ?? this.dataSource.manager).find(TaskRecord, { where: { type: policyOf(task).type, state: 'pending' }, order: { id: 'ASC' } });
+  async distributed<Payload>(
+    task: Type<TaskHandler<Payload>>,
+    manager?: EntityManager,
+  ): Promise<{ id: string; payload: Payload; runAt: Date }[]> {
+    const rows = await (manager ?? this.dataSource.manager).find(TaskRecord, {
+      where: { type: policyOf(task).type, state: 'pending' },
+      order: { id: 'ASC' },
+    });
     return rows.map(({ id, payload, runAt }) => ({ id, payload: payload as Payload, runAt }));
   }
 
   /** @throws Error that lists what was distributed instead, when no unfinished task of the type has at least these fields. */
-  async expectDistributed<Payload>(task: Type<TaskHandler<Payload>>, payload: Partial<Payload> = {}, manager?: EntityManager): Promise<{ id: string; runAt: Date }> {
+  async expectDistributed<Payload>(
+    task: Type<TaskHandler<Payload>>,
+    payload: Partial<Payload> = {},
+    manager?: EntityManager,
+  ): Promise<{ id: string; runAt: Date }> {
     const candidates = await this.distributed(task, manager);
     const found = candidates.find((candidate) => holds(candidate.payload, payload));
     if (!found) {
@@ -85,7 +95,10 @@ export class TaskTestKit implements OnModuleInit {
       });
       outcomes.push({ type: task.type, outcome: outcome.kind });
       if (outcome.kind === 'retry' || outcome.kind === 'snooze') {
-        await this.dataSource.query(`UPDATE task SET run_at = now() + $2::float8 * interval '1 ms' WHERE id = $1`, [task.id, this.offset + outcome.delay]);
+        await this.dataSource.query(`UPDATE task SET run_at = now() + $2::float8 * interval '1 ms' WHERE id = $1`, [
+          task.id,
+          this.offset + outcome.delay,
+        ]);
       }
     }
   }
