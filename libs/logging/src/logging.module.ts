@@ -46,6 +46,17 @@ function pinoOptions(app: string, config: Config, fields: LineFields): Options {
   };
 }
 
+/** Nest's account of its own start: some thirty lines that say nothing to an operator. */
+const NEST_STARTUP = new Set(['InstanceLoader', 'NestFactory', 'RouterExplorer', 'RoutesResolver']);
+
+/** The Nest logger of the apps. */
+class AppLogger extends Logger {
+  override log(message: unknown, ...optionalParams: unknown[]): void {
+    if (NEST_STARTUP.has(optionalParams.at(-1) as string)) this.debug(message, ...optionalParams);
+    else super.log(message, ...optionalParams);
+  }
+}
+
 function loggerParams(app: string, config: Config, fields: LineFields): Params {
   // No routes: pino-http would bind the request, with its URL and headers, to every line.
   return { pinoHttp: pinoOptions(app, config, fields), forRoutes: [] };
@@ -60,7 +71,7 @@ function loggerParams(app: string, config: Config, fields: LineFields): Params {
  */
 export function createLogger(app: string, config: Config, fields: LineFields = () => ({})): LoggerService {
   const params = loggerParams(app, config, fields);
-  return new Logger(new PinoLogger(params), params);
+  return new AppLogger(new PinoLogger(params), params);
 }
 
 /** nestjs-pino for an app: pretty on a terminal, JSON otherwise, and nothing secret in either. */

@@ -87,7 +87,9 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
   @OnWorkerEvent('completed')
   onCompleted(job: Job<JobData>): void {
     const moot = (job.returnvalue as { moot: string } | null | undefined)?.moot;
-    this.taskLogger.completed(deliveryOf(job), (job.finishedOn ?? Date.now()) - (job.processedOn ?? Date.now()), moot);
+    const durationMs = (job.finishedOn ?? Date.now()) - (job.processedOn ?? Date.now());
+    // BullMQ has counted this attempt already.
+    this.taskLogger.completed(deliveryOf(job), job.data.failures + job.attemptsMade, durationMs, moot);
   }
 
   @OnWorkerEvent('failed')
@@ -109,7 +111,7 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
 
   @OnWorkerEvent('error')
   onError(error: Error): void {
-    this.taskLogger.connectionError(this.worker.name, error);
+    this.taskLogger.trouble(this.worker.name, error);
   }
 }
 

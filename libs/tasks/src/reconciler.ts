@@ -34,7 +34,7 @@ export class Reconciler {
   private readonly loop = new Loop(
     () => this.reconcile(),
     INTERVAL,
-    (error) => this.logger.connectionError('reconciler', error),
+    (error) => this.logger.trouble('reconciler', error),
   );
   private readonly suspects = new Set<string>();
   private stopped = false;
@@ -80,7 +80,7 @@ export class Reconciler {
       this.suspects.delete(name);
     }
     await this.ledger.purgeCompleted(PURGE);
-    this.logger.connectionWell('reconciler');
+    this.logger.well('reconciler');
   }
 
   private async sweep(queue: string): Promise<void> {

@@ -27,7 +27,7 @@ export class Relay {
   private readonly loop = new Loop(
     () => this.dispatch(),
     POLL_INTERVAL,
-    (error) => this.logger.connectionError('relay', error),
+    (error) => this.logger.trouble('relay', error),
   );
   private listener: pg.Client | undefined;
   private check: NodeJS.Timeout | undefined;
@@ -60,7 +60,7 @@ export class Relay {
         withDeadline(this.add(tasks), DISPATCH_DEADLINE, 'the dispatcher did not answer'),
       );
     } while (count === BATCH && !this.stopped);
-    this.logger.connectionWell('relay');
+    this.logger.well('relay');
   }
 
   private async add(tasks: PendingTask[]): Promise<void> {
@@ -98,7 +98,7 @@ export class Relay {
     const reconnect = (error?: Error) => {
       if (lost || this.stopped) return;
       lost = true;
-      if (error) this.logger.connectionError('relay', error);
+      if (error) this.logger.trouble('relay', error);
       clearTimeout(this.check);
       client.end().catch(() => undefined);
       this.check = setTimeout(() => void this.listen(), LISTEN_RETRY_INTERVAL);

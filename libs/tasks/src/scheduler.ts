@@ -23,7 +23,7 @@ export class Scheduler {
   private readonly loop = new Loop(
     () => this.tick(),
     INTERVAL,
-    (error) => this.logger.connectionError('scheduler', error),
+    (error) => this.logger.trouble('scheduler', error),
   );
   private scheduled: ReadonlyMap<string, RegisteredTask> = new Map();
   private announced = false;
@@ -73,7 +73,7 @@ export class Scheduler {
         await manager.update(ScheduleRecord, { type: record.type }, { nextAt: nextTick(schedule, new Date()) });
       }
     });
-    this.logger.connectionWell('scheduler');
+    this.logger.well('scheduler');
   }
 
   /** Makes the schedule's row; one whose expression has changed begins anew. */

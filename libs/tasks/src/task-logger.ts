@@ -11,8 +11,8 @@ const REMINDER_INTERVAL = 60_000;
 @Injectable()
 export class TaskLogger {
   private readonly logger = new Logger('TaskProcessor');
-  /** When each source of connection errors was last reported; absent while it is well. */
-  private readonly lost = new Map<string, number>();
+  /** When the trouble of each source was last reported; absent while it is well. */
+  private readonly troubles = new Map<string, number>();
 
   started(weights: QueueWeights, slots: number, types: string[], dispatcher: string): void {
     const queues = Object.fromEntries(weights.queues.map((queue) => [queue.name, queue.weight]));
@@ -27,11 +27,8 @@ export class TaskLogger {
     this.logger.log('task processor stopped');
   }
 
-  completed(delivery: Delivery, durationMs: number, moot: string | undefined): void {
-    this.logger.log(
-      { ...identity(delivery), attempt: delivery.failures + 1, durationMs, ...(moot !== undefined && { moot }) },
-      'task completed',
-    );
+  completed(delivery: Delivery, attempt: number, durationMs: number, moot: string | undefined): void {
+    this.logger.log({ ...identity(delivery), attempt, durationMs, ...(moot !== undefined && { moot }) }, 'task completed');
   }
 
   snoozed(delivery: Delivery, reason: string, delay: number): void {
@@ -50,19 +47,27 @@ export class TaskLogger {
     this.logger.error({ err }, what);
   }
 
-  connectionError(source: string, err: unknown): void {
-    const reportedAt = this.lost.get(source);
+  /** Something outside does not answer, or not well; it is tried again. Told once, and then once a minute. */
+  trouble(source: string, err: unknown): void {
+    const reportedAt = this.troubles.get(source);
     if (reportedAt !== undefined && Date.now() - reportedAt < REMINDER_INTERVAL) return;
-    this.lost.set(source, Date.now());
-    this.logger.warn({ source, err }, reportedAt === undefined ? 'connection lost' : 'connection still lost');
+    this.troubles.set(source, Date.now());
+    const what = isConnectionError(err) ? 'connection lost' : 'failed, and tries again';
+    this.logger.warn({ source, err }, reportedAt === undefined ? what : `still: ${what}`);
   }
 
-  /** @returns whether the connection had been reported as lost. */
-  connectionWell(source: string): boolean {
-    if (!this.lost.delete(source)) return false;
+  /** The trouble is over. @returns whether there had been any. */
+  well(source: string): boolean {
+    if (!this.troubles.delete(source)) return false;
     this.logger.log({ source }, 'connection regained');
     return true;
   }
+}
+
+const CONNECTION_ERROR = /ECONN|ETIMEDOUT|EPIPE|ENOTFOUND|EHOSTUNREACH|connection|socket|timeout|did not answer|Stream isn't writeable/i;
+
+function isConnectionError(err: unknown): boolean {
+  return err instanceof Error && CONNECTION_ERROR.test(`${'code' in err ? String(err.code) : ''} ${err.message}`);
 }
 
 function identity(delivery: Delivery) {

@@ -51,7 +51,7 @@ export class TaskProcessor {
     for (const { worker } of this.processors) {
       this.workers.set(worker.name, worker);
       worker.getBackend().on('ready', () => {
-        if (this.logger.connectionWell(worker.name)) onRegained(worker.name);
+        if (this.logger.well(worker.name)) onRegained(worker.name);
       });
       worker.begin().catch((error: unknown) => this.logger.failed('the search for stalled tasks did not start', error));
     }
@@ -92,7 +92,7 @@ export class TaskProcessor {
 
   private occupy(queue: string, work: Promise<void>): void {
     const slot = work
-      .catch((error: unknown) => this.logger.connectionError(queue, error))
+      .catch((error: unknown) => this.logger.trouble(queue, error))
       .finally(() => {
         this.slots.delete(slot);
         this.fill();
@@ -107,7 +107,7 @@ export class TaskProcessor {
     try {
       job = await this.workerOf(queue).getNextJob(token, { block: false });
     } catch (error) {
-      this.logger.connectionError(queue, error);
+      this.logger.trouble(queue, error);
       await wait(RETRY_INTERVAL);
     }
     if (!job) return this.picker.foundEmpty(queue);
@@ -134,7 +134,7 @@ export class TaskProcessor {
       try {
         job = (await this.workerOf(queue).processJob(job, token, fetchNext)) ?? undefined;
       } catch (error) {
-        this.logger.connectionError(queue, error);
+        this.logger.trouble(queue, error);
         job = undefined;
       }
       if (!job && hasSlot) {
@@ -161,7 +161,7 @@ export class TaskProcessor {
       })
       .catch(async (error: unknown) => {
         this.watched.delete(queue);
-        this.logger.connectionError(queue, error);
+        this.logger.trouble(queue, error);
         await wait(RETRY_INTERVAL, undefined, { ref: false });
       })
       .finally(() => this.fill());

@@ -50,7 +50,7 @@ class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShutdown {
     this.registry.load();
     this.registrar.register();
     for (const queue of this.queues.all()) {
-      queue.on('error', (error) => this.logger.connectionError(queue.name, error));
+      queue.on('error', (error) => this.logger.trouble(queue.name, error));
     }
     this.processor.start((queue) => this.reconciler.suspect(queue));
     this.relay.start();
