@@ -50,9 +50,9 @@ export class TaskProcessor {
   start(onRegained: (queue: string) => void): void {
     for (const { worker } of this.processors) {
       this.workers.set(worker.name, worker);
-      worker.getBackend().on('ready', () => {
+      worker.onAnswer = () => {
         if (this.logger.well(worker.name)) onRegained(worker.name);
-      });
+      };
       worker.begin().catch((error: unknown) => this.logger.failed('the search for stalled tasks did not start', error));
     }
     this.fill();

@@ -9,6 +9,8 @@ import type { JobData } from './job.js';
  * of it that the library could change.
  */
 export class TaskWorker extends Worker<JobData> {
+  /** Called whenever the dispatcher has answered. */
+  onAnswer: () => void = () => undefined;
   private halted = false;
   private readonly fetches = new Set<Promise<unknown>>();
 
@@ -23,11 +25,6 @@ export class TaskWorker extends Worker<JobData> {
     await this.startStalledCheckTimer();
   }
 
-  /** Keeps the lock of a job alive although it has not begun. */
-  hold(job: Job<JobData>): void {
-    if (job.id !== undefined && job.token !== undefined) this.lockManager.trackJob(job.id, job.token, Date.now());
-  }
-
   /** Fetches no more; resolves when the fetches under way have come in. */
   async halt(): Promise<void> {
     this.halted = true;
@@ -40,7 +37,9 @@ export class TaskWorker extends Worker<JobData> {
     const fetch = super.moveToActive(token, name);
     this.fetches.add(fetch);
     try {
-      return await fetch;
+      const job = await fetch;
+      this.onAnswer();
+      return job;
     } finally {
       this.fetches.delete(fetch);
     }
