@@ -42,12 +42,14 @@ export class SmtpMailer extends Mailer implements OnApplicationShutdown {
   }
 }
 
-/** nodemailer's errors carry the envelope and repeat the address in the server's answer: keep the code alone. */
+/** The commands whose refusal speaks of this mail; a refused log-in or greeting is for an operator to mend, and may pass. */
+const ABOUT_THE_MAIL = new Set(['RCPT TO', 'DATA']);
+
+/** nodemailer's errors carry the envelope and repeat the address in the server's answer: keep the codes alone. */
 function withoutAddresses(error: unknown): Error {
-  const { code, command, responseCode } = error as { code?: string; command?: string; responseCode?: number };
-  // 535 and 530 speak of our credentials, not of this mail: an operator can mend them.
-  if (responseCode !== undefined && responseCode >= 500 && command !== 'AUTH PLAIN' && command !== 'AUTH LOGIN' && code !== 'EAUTH') {
-    return new MailRefused(`the mail server refused the mail: ${responseCode} at ${command ?? 'an unknown command'}`);
+  const { code, command = 'an unknown command', responseCode } = error as { code?: string; command?: string; responseCode?: number };
+  if (responseCode !== undefined && responseCode >= 500 && ABOUT_THE_MAIL.has(command)) {
+    return new MailRefused(`the mail server refused the mail: ${responseCode} at ${command}`);
   }
-  return Object.assign(new Error(`the mail could not be sent: ${code ?? 'unknown'} ${responseCode ?? ''}`.trimEnd()), { code });
+  return Object.assign(new Error(`the mail could not be sent: ${code ?? 'unknown'} ${responseCode ?? ''} at ${command}`), { code });
 }
