@@ -189,6 +189,17 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       expect(callsOf(key)).toHaveLength(1);
     });
 
+    it('keeps a task that runs for longer than its lock', async () => {
+      // Two workers: the other one looks for stalled jobs too, and must find none.
+      const app = await engine.worker([Ordinary], { WORKER_CONCURRENCY: '1' });
+      await engine.worker([Ordinary], { WORKER_CONCURRENCY: '1' });
+      const key = randomUUID();
+      scripts.set(key, () => wait(24_000));
+      const { id } = await tasksOf(app).distribute(Ordinary, { key });
+      await gone(id);
+      expect(callsOf(key)).toHaveLength(1);
+    });
+
     it('dispatches anew what the dispatcher has lost, delayed tasks at their time', async () => {
       const app = await engine.worker([Ordinary]);
       const key = randomUUID();
