@@ -86,6 +86,11 @@ const schema = z
     DASHBOARD_PASSWORD: z.string().min(12, { message: 'must have at least 12 characters' }).optional(),
     LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
     SECRET_KEY: secretKey,
+    // For the fault tests alone: where this process is to fail, and how (libs/faults).
+    FAULTS: z
+      .string()
+      .regex(/^[a-z.-]+:[a-z]+(@\d+)?(,[a-z.-]+:[a-z]+(@\d+)?)*$/, { message: 'must be point:action or point:action@pass' })
+      .optional(),
   })
   .refine((config) => config.QUEUE_WEIGHTS.queues.reduce((sum, queue) => sum + queue.min, 0) <= config.WORKER_CONCURRENCY, {
     path: ['QUEUE_WEIGHTS'],
@@ -133,6 +138,9 @@ export class Config {
       if (given['SECRET_KEY'] === DEVELOPMENT_SECRET_KEY) {
         problems.push('SECRET_KEY: is the development key; generate one with: openssl rand -base64 32');
       }
+    }
+    if (given['NODE_ENV'] === 'production' && given['FAULTS'] !== undefined) {
+      problems.push('FAULTS: is for tests; production has faults of its own');
     }
     if (problems.length > 0 || !result.success) {
       throw new InvalidEnvironment(`The environment is not valid:\n${problems.map((line) => `  ${line}`).join('\n')}`);

@@ -36,7 +36,9 @@ function pinoOptions(app: string, config: Config, fields: LineFields): Options {
         method.apply(this, args.map((arg) => (typeof arg === 'string' ? scrub(arg) : arg)) as Parameters<typeof method>);
       },
     },
-    serializers: { err: (error: unknown) => (error instanceof Error ? describeError(error) : error) },
+    // The formatter has described the error already; pino's own serializer and pino-http's would copy whatever hangs on it.
+    serializers: { err: (description: unknown) => description },
+    wrapSerializers: false,
     ...(process.stdout.isTTY && {
       transport: {
         target: 'pino-pretty',

@@ -1,0 +1,78 @@
+import { describe, expect, it } from 'vitest';
+import { Config, InvalidEnvironment } from './config.js';
+import { parseQueueWeights } from './queue-weights.js';
+
+const problemsOf = (environment: Record<string, string>): string => {
+  try {
+    Config.parse(environment);
+    return '';
+  } catch (error) {
+    expect(error).toBeInstanceOf(InvalidEnvironment);
+    return (error as Error).message;
+  }
+};
+
+describe('Config', () => {
+  it('needs nothing on a developer’s machine', () => {
+    expect(Config.parse({})).toMatchObject({
+      HTTP_PORT: 8080,
+      GRPC_PORT: 9090,
+      VERIFY_EMAIL_DELAY: 10_000,
+      WORKER_SHUTDOWN_TIMEOUT: 10_000,
+      QUEUE_WEIGHTS: {
+        strict: false,
+        queues: [
+          { name: 'critical', weight: 10, min: 0 },
+          { name: 'default', weight: 5, min: 0 },
+        ],
+      },
+    });
+  });
+
+  it('lists every problem at once', () => {
+    const message = problemsOf({
+      DATABASE_URL: 'mysql://x',
+      HTTP_PORT: '99999',
+      VERIFY_EMAIL_DELAY: 'soon',
+      QUEUE_WEIGHTS: 'critical=0',
+      SECRET_KEY: 'c2hvcnQ=',
+      LOG_LEVEL: 'loud',
+    });
+    for (const name of ['DATABASE_URL', 'HTTP_PORT', 'VERIFY_EMAIL_DELAY', 'QUEUE_WEIGHTS', 'SECRET_KEY', 'LOG_LEVEL']) {
+      expect(message).toContain(`  ${name}: `);
+    }
+  });
+
+  it('takes a Redis address as host and port, or as a URL', () => {
+    expect(Config.parse({ REDIS_ADDRESS: '0.0.0.0:6379' }).REDIS_ADDRESS).toBe('redis://0.0.0.0:6379');
+    expect(Config.parse({ REDIS_ADDRESS: 'rediss://:secret@cache:6380/2' }).REDIS_ADDRESS).toBe('rediss://:secret@cache:6380/2');
+    expect(Config.parse({ REDIS_ADDRESS: '' }).REDIS_ADDRESS).toBeUndefined();
+    expect(problemsOf({ REDIS_ADDRESS: ':' })).toContain('REDIS_ADDRESS');
+  });
+
+  it('refuses a developer’s defaults in production', () => {
+    const message = problemsOf({ NODE_ENV: 'production', SECRET_KEY: 'd2F5YmlsbC1kZXZlbG9wbWVudC1zZWNyZXQta2V5ISE=' });
+    for (const name of ['DATABASE_URL', 'SMTP_URL', 'MAIL_FROM', 'PUBLIC_URL', 'SECRET_KEY']) expect(message).toContain(`  ${name}: `);
+  });
+
+  it('refuses reservations beyond the slots, and a dashboard without a password', () => {
+    expect(problemsOf({ QUEUE_WEIGHTS: 'a=1:min=9,b=1:min=9', WORKER_CONCURRENCY: '15' })).toContain('reserves more slots');
+    expect(problemsOf({ DASHBOARD_PORT: '8090' })).toContain('DASHBOARD_PASSWORD');
+  });
+});
+
+describe('parseQueueWeights', () => {
+  it('reads weights, reservations and strictness', () => {
+    expect(parseQueueWeights('strict:critical=10:min=2, default=5')).toEqual({
+      strict: true,
+      queues: [
+        { name: 'critical', weight: 10, min: 2 },
+        { name: 'default', weight: 5, min: 0 },
+      ],
+    });
+  });
+
+  it.each(['critical', 'critical=-1', 'critical=ten', 'critical=0', 'a=1,a=2', '', 'A=1', 'a=1,,b=2', 'a:b=1'])('refuses %j', (text) => {
+    expect(() => parseQueueWeights(text)).toThrow();
+  });
+});
