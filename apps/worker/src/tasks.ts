@@ -30,6 +30,13 @@ const positive = (text: string) => {
   if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('must be a whole number from 1');
   return value;
 };
+const parsed = (text: string): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new InvalidArgumentError('must be JSON');
+  }
+};
 const withFilter = (command: Command) =>
   command
     .option('--type <type>', 'of this type')
@@ -131,17 +138,16 @@ withFilter(
     .argument('[id]', 'the id of one task', uuid),
 )
   .option('--all', 'every dead task that matches')
-  .option('--payload <json>', 'with an id: the payload to run it with')
+  .option('--payload <json>', 'with an id: the payload to run it with', parsed)
   .option('--rate <count>', 'at most so many a second', positive)
   .option('--dry-run', 'only say how many')
   .addOption(json())
   .action(
-    (id: string | undefined, options: Filter & { all?: boolean; payload?: string; rate?: number; dryRun?: boolean; json?: boolean }) =>
+    (id: string | undefined, options: Filter & { all?: boolean; payload?: unknown; rate?: number; dryRun?: boolean; json?: boolean }) =>
       run(async (admin) => {
         const filter = filterOf(options);
         if (id !== undefined) {
-          const payload: unknown = options.payload === undefined ? undefined : JSON.parse(options.payload);
-          await admin.redriveOne(id, payload);
+          await admin.redriveOne(id, options.payload);
           return print({ redriven: 1 });
         }
         if (!options.all && Object.values(filter).every((value) => value === undefined)) return fail('give an id, a filter, or --all');

@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { Config } from '@app/config';
 import { uniqueViolation } from '@app/database';
+import { faultPoint } from '@app/faults';
 import { RpcError } from '@app/rpc';
 import { TaskDistributor } from '@app/tasks';
 import { DataSource } from 'typeorm';
@@ -45,7 +46,7 @@ export class AccountService {
     await this.refuseTaken(username, email);
     const passwordHash = await this.passwords.hash(password);
     try {
-      return await this.dataSource.transaction(async (manager) => {
+      const user = await this.dataSource.transaction(async (manager) => {
         const user = manager.create(User, {
           id: uuidv7(),
           username,
@@ -56,9 +57,13 @@ export class AccountService {
           createdAt: new Date(),
         });
         await manager.insert(User, user);
+        await faultPoint('signup.after-insert');
         await this.tasks.distribute(SendVerificationEmail, { userId: user.id }, { manager, processIn: this.config.VERIFY_EMAIL_DELAY });
+        await faultPoint('signup.before-commit');
         return user;
       });
+      await faultPoint('signup.after-commit');
+      return user;
     } catch (error) {
       const taken = UNIQUE_FIELDS[uniqueViolation(error) ?? ''];
       throw taken ? alreadyExists(taken) : error;

@@ -1,4 +1,5 @@
 import { Config } from '@app/config';
+import { faultPoint } from '@app/faults';
 import { Mailer, MailRefused } from '@app/mail';
 import { SkipRetry, Task, type TaskContext, type TaskHandler } from '@app/tasks';
 import { DataSource } from 'typeorm';
@@ -29,6 +30,7 @@ export class SendVerificationEmail implements TaskHandler<z.output<typeof payloa
     if (!user || user.isEmailVerified) return;
     const token = await this.verifications.issue(task.id, user);
     if (token === undefined) return;
+    await faultPoint('mail.before-send');
     const link = `${this.config.PUBLIC_URL}/verify-email?token=${token}`;
     const messageId = `<${task.id}@${new URL(this.config.PUBLIC_URL).hostname}>`;
     try {

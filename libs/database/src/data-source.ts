@@ -1,6 +1,7 @@
 import type { Config } from '@app/config';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { migrations } from './migrations/index.js';
+import { PoolClient } from './pool-client.js';
 
 /** How long a connection, a statement or a lock may be waited for, in milliseconds. */
 const CONNECT_TIMEOUT = 5_000;
@@ -20,6 +21,7 @@ export function dataSourceOptions(config: Config, applicationName: string): Data
     migrationsTableName: 'migration_history',
     extra: {
       keepAlive: true,
+      Client: PoolClient,
       statement_timeout: STATEMENT_TIMEOUT,
       query_timeout: QUERY_TIMEOUT,
       idle_in_transaction_session_timeout: 60_000,

@@ -1,5 +1,6 @@
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Config } from '@app/config';
+import { faultPoint } from '@app/faults';
 import { createTransport, type Transporter } from 'nodemailer';
 import type SMTPPool from 'nodemailer/lib/smtp-pool/index.js';
 import { type Mail, Mailer, MailRefused } from './mailer.js';
@@ -35,6 +36,7 @@ export class SmtpMailer extends Mailer implements OnApplicationShutdown {
     } catch (error) {
       throw withoutAddresses(error);
     }
+    await faultPoint('mail.after-accepted');
   }
 
   onApplicationShutdown(): void {

@@ -2,6 +2,17 @@ import type { Config } from '@app/config';
 import { createPostgresBackend, type QueueOptions, runMigrations, setDefaultBackendFactory } from 'bullmq';
 import pg from 'pg';
 
+/**
+ * A connection whose end is never an unhandled error, which would end the
+ * process: BullMQ does not look out for it on a connection that it works with.
+ */
+class QueueClient extends pg.Client {
+  constructor(config?: pg.ClientConfig) {
+    super(config);
+    this.on('error', () => undefined);
+  }
+}
+
 /** Job ids are BullMQ's; a task that is dispatched anew is another job. */
 export function jobId(task: { id: string; generation: number }): string {
   return task.generation === 0 ? task.id : `${task.id}.${task.generation}`;
@@ -13,7 +24,15 @@ export function jobId(task: { id: string; generation: number }): string {
  */
 export function queueOptions(config: Config, queue: string): Pick<QueueOptions, 'connection' | 'prefix'> {
   if (config.REDIS_ADDRESS === undefined) {
-    const connection = { connectionString: config.DATABASE_URL, max: 4, keepAlive: true, connectionTimeoutMillis: 5_000 };
+    const connection = {
+      connectionString: config.DATABASE_URL,
+      max: 4,
+      keepAlive: true,
+      connectionTimeoutMillis: 5_000,
+      // What is not answered by then is asked again on another connection.
+      query_timeout: 10_000,
+      Client: QueueClient,
+    };
     // BullMQ's types know only Redis here (nestjs/bull issue 2903).
     return { connection: connection as QueueOptions['connection'] };
   }
@@ -35,8 +54,16 @@ export function queueOptions(config: Config, queue: string): Pick<QueueOptions, 
 
 /** Makes BullMQ use the configured dispatcher; to be called before any queue exists. */
 export function selectDispatcher(config: Config): void {
-  setDefaultBackendFactory(config.REDIS_ADDRESS === undefined ? createPostgresBackend : undefined);
+  setDefaultBackendFactory(config.REDIS_ADDRESS === undefined ? createBackend : undefined);
 }
+
+/** Has the connection that BullMQ listens on be one of ours too: it looks out for that one's end, but only once it is open. */
+const createBackend: typeof createPostgresBackend = (...args) => {
+  const backend = createPostgresBackend(...args);
+  const { connection } = backend as unknown as { connection: { pgModule?: { Client: typeof pg.Client } } };
+  connection.pgModule &&= { Client: QueueClient };
+  return backend;
+};
 
 /** Creates or updates BullMQ's own tables; they are used when no Redis is configured, and harmless otherwise. */
 export async function migrateQueues(config: Config): Promise<void> {

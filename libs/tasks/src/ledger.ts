@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { faultPoint } from '@app/faults';
 import { DataSource, type EntityManager } from 'typeorm';
 import { StaleAttempt } from './errors.js';
 import type { DeathReason } from './task.js';
@@ -141,11 +142,14 @@ export class Ledger {
         [limit],
       );
       if (tasks.length === 0) return 0;
+      await faultPoint('relay.after-claim');
       await dispatch(tasks);
+      await faultPoint('relay.before-mark');
       await manager.query(
         `UPDATE task SET state = 'dispatched', dispatched_at = now(), verified_at = clock_timestamp() WHERE id = ANY($1::uuid[])`,
         [tasks.map((task) => task.id)],
       );
+      await faultPoint('relay.before-commit');
       return tasks.length;
     });
   }
@@ -191,6 +195,7 @@ export class Ledger {
       const [, count] = await manager.query<[unknown, number]>(`${statement} WHERE ${OWNED}`, owned(claim));
       if (count === 0) throw new StaleAttempt('the task is done, cancelled, or run by a newer attempt');
       const result = await work(manager);
+      await faultPoint('effect.before-commit');
       if (keep && result !== undefined) await manager.query('UPDATE task SET result = $2 WHERE id = $1', [claim.id, json(result)]);
       return result;
     });

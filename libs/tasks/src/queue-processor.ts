@@ -1,5 +1,6 @@
 import { Injectable, type Type } from '@nestjs/common';
 import { OnWorkerEvent, Processor, WorkerHost } from '@nestjs/bullmq';
+import { faultPoint } from '@app/faults';
 import { describeError } from '@app/redaction';
 import { DelayedError, type Job, UnrecoverableError, WaitingError } from 'bullmq';
 import { FailedTaskListener } from './failed-task.listener.js';
@@ -63,6 +64,7 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
 
   override async process(job: Job<JobData>, token?: string): Promise<{ moot: string } | undefined> {
     const delivery = deliveryOf(job);
+    await faultPoint('worker.after-fetch');
     const outcome = await this.runner.run(delivery);
     switch (outcome.kind) {
       case 'completed':

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Config } from '@app/config';
+import { faultPoint } from '@app/faults';
 import pg from 'pg';
 import { jobId } from './dispatcher.js';
 import type { JobData } from './job.js';
@@ -66,8 +67,8 @@ export class Relay {
   private async add(tasks: PendingTask[]): Promise<void> {
     const byQueue = Map.groupBy(tasks, (task) => task.queue);
     await Promise.all(
-      [...byQueue].map(([queue, group]) =>
-        this.queues.of(queue).addBulk(
+      [...byQueue].map(async ([queue, group]) => {
+        await this.queues.of(queue).addBulk(
           group.map((task) => ({
             name: task.type,
             data: jobData(task),
@@ -79,8 +80,9 @@ export class Relay {
               stackTraceLimit: 1,
             },
           })),
-        ),
-      ),
+        );
+        await faultPoint('relay.after-add');
+      }),
     );
   }
 

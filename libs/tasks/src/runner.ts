@@ -1,4 +1,5 @@
 import { Inject, Injectable, Logger, Optional } from '@nestjs/common';
+import { faultPoint } from '@app/faults';
 import { describeError, scrub } from '@app/redaction';
 import { z } from 'zod';
 import { backoffDelay } from './backoff.js';
@@ -103,13 +104,18 @@ export class TaskRunner {
     try {
       const chain = this.middleware.reduceRight<() => Promise<unknown>>(
         (next, layer) => () => layer(attempt, next),
-        async () => handler.handle(payload, attempt),
+        async () => {
+          await faultPoint('worker.in-handler');
+          return handler.handle(payload, attempt);
+        },
       );
       const result = await runInTask(attempt, () => untilAborted(chain(), controller.signal));
+      await faultPoint('worker.before-completion');
       if (!attempt.completed) {
         if (delivery.keep) await this.ledger.keepCompleted(claim, result);
         else await this.completions.add(claim);
       }
+      await faultPoint('worker.after-completion');
       return { kind: 'completed' };
     } finally {
       stop();
@@ -243,6 +249,7 @@ class Attempt implements TaskContext {
       return value as T;
     });
     this.completed = true;
+    await faultPoint('effect.after-commit');
     return result;
   }
 

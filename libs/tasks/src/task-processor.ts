@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
 import { Config } from '@app/config';
+import { faultPoint } from '@app/faults';
 import type { Job } from 'bullmq';
 import { v4 as uuidv4 } from 'uuid';
 import type { JobData } from './job.js';
@@ -71,6 +72,7 @@ export class TaskProcessor {
     this.stopping = true;
     this.logger.stopping(this.running);
     await Promise.all([...this.workers.values()].map((worker) => worker.halt()));
+    await faultPoint('worker.during-shutdown');
     const done = Promise.all(this.slots);
     await Promise.race([done, wait(this.config.WORKER_SHUTDOWN_TIMEOUT, undefined, { ref: false })]);
     this.runner.interruptAll('shutdown');

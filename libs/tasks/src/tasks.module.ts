@@ -10,6 +10,8 @@ import { DiscoveryModule } from '@nestjs/core';
 import { BullModule, BullRegistrar } from '@nestjs/bullmq';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { Config } from '@app/config';
+import { armFaults } from '@app/faults';
+import { DataSource } from 'typeorm';
 import { Completions } from './completions.js';
 import { queueOptions, selectDispatcher } from './dispatcher.js';
 import { CORRELATION_ID, type CorrelationId, TaskDistributor } from './distributor.js';
@@ -99,6 +101,7 @@ export class TasksModule {
       global: true,
       imports: [entities],
       providers: [
+        faults,
         Ledger,
         TaskDistributor,
         ...(options.correlationId ? [{ provide: CORRELATION_ID, useValue: options.correlationId }] : []),
@@ -152,13 +155,19 @@ export class TasksModule {
   }
 }
 
-const adminProviders: Provider[] = [Ledger, QueuePauses, TaskAdmin, TaskDistributor, TaskQueues, TaskRegistry];
+/** Arms what `FAULTS` asks for, in the fault tests. */
+const faults: Provider = { provide: Symbol('waybill.faults'), useFactory: ({ FAULTS }: Config) => armFaults(FAULTS), inject: [Config] };
+
+const adminProviders: Provider[] = [faults, Ledger, QueuePauses, TaskAdmin, TaskDistributor, TaskQueues, TaskRegistry];
 
 function queueModules(config: Config): DynamicModule[] {
   selectDispatcher(config);
   return [
     // Registered by hand, when every provider is ready (nestjs/bull would run jobs before).
     BullModule.forRoot({ connection: {}, extraOptions: { manualRegistration: true } }),
-    BullModule.registerQueue(...config.QUEUE_WEIGHTS.queues.map(({ name }) => ({ name, ...queueOptions(config, name) }))),
+    BullModule.registerQueueAsync(
+      // After the database: on Postgres, a queue whose first connection fails never makes another one.
+      ...config.QUEUE_WEIGHTS.queues.map(({ name }) => ({ name, inject: [DataSource], useFactory: () => queueOptions(config, name) })),
+    ),
   ];
 }

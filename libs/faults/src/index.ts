@@ -1,0 +1,1 @@
+export { armFaults, FAULT_POINTS, type FaultPoint, faultPoint } from './faults.js';

@@ -1,0 +1,10 @@
+/** What a process of the product is told in production, besides what a work is about. Logs as much as its peers do: no line a task. */
+export const productEnvironment: Readonly<Record<string, string>> = {
+  NODE_ENV: 'production',
+  LOG_LEVEL: 'warn',
+  SMTP_URL: 'smtp://127.0.0.1:9',
+  MAIL_FROM: 'Waybill <no-reply@waybill.localhost>',
+  PUBLIC_URL: 'https://waybill.example.com',
+  // Of the benchmark alone.
+  SECRET_KEY: Buffer.from('benchmark'.padEnd(32, '-')).toString('base64'),
+};

@@ -1,0 +1,48 @@
+import { Queue, type JobsOptions } from 'bullmq';
+import { v7 as uuidv7 } from 'uuid';
+import { TASK_TYPE } from './no-op.task.ts';
+import { Config, queueOptions } from './product.ts';
+
+const BATCH = 1_000;
+
+/** A job as the relay puts it into BullMQ. */
+export interface ProductJob {
+  name: string;
+  data: { id: string } & Record<string, unknown>;
+  opts: JobsOptions;
+}
+
+/** As the relay makes one of a ledger row. */
+export function productJob(number: number): ProductJob {
+  const id = uuidv7();
+  const data = {
+    id,
+    payload: { number },
+    version: 1,
+    options: { maxRetry: 25, timeout: 1_800_000 },
+    generation: 0,
+    failures: 0,
+    requestId: null,
+    keep: false,
+    createdAt: new Date().toISOString(),
+  };
+  return { name: TASK_TYPE, data, opts: { jobId: id, delay: 0, attempts: 26, backoff: { type: 'ledger' }, stackTraceLimit: 1 } };
+}
+
+/** As somebody would put it into BullMQ who uses nothing else. */
+export function plainJob(number: number): { name: string; data: { number: number } } {
+  return { name: 'no_op', data: { number } };
+}
+
+/** Adds the jobs to a queue, in their order. */
+export async function addAll<Data>(queue: Queue, jobs: readonly { name: string; data: Data; opts?: JobsOptions }[]): Promise<void> {
+  for (let start = 0; start < jobs.length; start += BATCH) await queue.addBulk(jobs.slice(start, start + BATCH) as never);
+}
+
+/** A queue where the engine of this environment looks for it. */
+export function productQueue(environment: Readonly<Record<string, string>>, name: string): Queue {
+  const options = queueOptions(Config.parse(environment), name);
+  return new Queue(name, { ...options, connection: { ...options.connection, enableOfflineQueue: true } as never });
+}
+
+export const range = (count: number): number[] => Array.from({ length: count }, (_, number) => number);

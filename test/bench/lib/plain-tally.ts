@@ -1,0 +1,4 @@
+import { Tally } from './tally.ts';
+
+/** What this process has run; here and not beside the no-op task, which loads the whole product. */
+export const tally = new Tally();

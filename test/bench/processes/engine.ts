@@ -1,0 +1,85 @@
+/**
+ * The product's engine as a worker process runs it: the whole of it, or, with
+ * BENCH_LEDGER=none, all but the ledger's part, so that the processor can be
+ * set beside a plain BullMQ Worker.
+ */
+import { setTimeout as wait } from 'node:timers/promises';
+import { Module, type INestApplicationContext } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { Test } from '@nestjs/testing';
+import type { QueueProcessor } from '../../../libs/tasks/src/queue-processor.js';
+import { answer } from '../lib/contestant.ts';
+import { now } from '../lib/clock.ts';
+import { NoOp, tally } from '../lib/no-op.task.ts';
+import {
+  Completions,
+  Config,
+  ConfigModule,
+  createLogger,
+  DatabaseModule,
+  Ledger,
+  LoggingModule,
+  QUEUE_PROCESSORS,
+  Reconciler,
+  Relay,
+  TaskQueues,
+  TasksModule,
+} from '../lib/product.ts';
+
+const config = Config.parse(process.env);
+const logger = createLogger('bench', config);
+
+class EngineModule {}
+Module({
+  imports: [ConfigModule.forRoot(config), LoggingModule.forRoot('bench'), DatabaseModule.forRoot('bench'), TasksModule.forProcessor(config)],
+  providers: [NoOp],
+})(EngineModule);
+
+async function startWhole(): Promise<INestApplicationContext> {
+  return NestFactory.createApplicationContext(EngineModule, { logger, abortOnError: false });
+}
+
+/** The processor, the runner and the listeners are the product's; a completed task is simply done. */
+async function startWithoutLedger(): Promise<INestApplicationContext> {
+  const idle = { start: () => undefined, stop: () => Promise.resolve(), suspect: () => undefined };
+  const app = await Test.createTestingModule({ imports: [EngineModule] })
+    .overrideProvider(Ledger)
+    .useValue({})
+    .overrideProvider(Completions)
+    .useValue({ add: () => Promise.resolve() })
+    .overrideProvider(Relay)
+    .useValue(idle)
+    .overrideProvider(Reconciler)
+    .useValue(idle)
+    .compile();
+  app.useLogger(logger);
+  return app.init();
+}
+
+const app = await (process.env['BENCH_LEDGER'] === 'none' ? startWithoutLedger() : startWhole());
+const queues = app.get(TaskQueues, { strict: false });
+for (const { worker } of app.get<QueueProcessor[]>(QUEUE_PROCESSORS, { strict: false })) worker.on('completed', () => tally.done());
+
+answer({
+  pause: () => Promise.all(queues.all().map((queue) => queue.pause())),
+  /** Counts tasks that come in by themselves. */
+  expect: ({ count }: { count: number }) => tally.expect(count),
+  /** Runs `count` tasks of a backlog, and holds the queues again; some more may slip through. */
+  runSome: async ({ count }: { count: number }) => {
+    const ended = tally.expectSome(count);
+    const startedAt = now();
+    await Promise.all(queues.all().map((queue) => queue.resume()));
+    const endedAt = await ended;
+    await Promise.all(queues.all().map((queue) => queue.pause()));
+    while (tally.counts.done < tally.counts.runs) await wait(10);
+    return { seconds: (endedAt - startedAt) / 1_000, ...tally.counts };
+  },
+  /** Lets the queues go and runs `count` tasks. */
+  run: async ({ count }: { count: number }) => {
+    const delivered = tally.expect(count);
+    const startedAt = now();
+    await Promise.all(queues.all().map((queue) => queue.resume()));
+    const { endedAt, runs, unique, order } = await delivered;
+    return { seconds: (endedAt - startedAt) / 1_000, runs, unique, order };
+  },
+});

@@ -1,0 +1,48 @@
+import { Contestant } from '../lib/contestant.ts';
+import { productEnvironment } from '../lib/environment.ts';
+import { alternate, type Figure, figureOf } from '../lib/figure.ts';
+import type { Work } from '../lib/work.ts';
+
+export interface Made {
+  startedAt: number;
+  seconds: number;
+}
+
+/** As many as the pool has connections. */
+export const PRODUCERS = 10;
+
+const CASES = [
+  { way: 'inTransaction', bare: 'bareTransaction', name: 'distribute in a transaction', anchor: 'bare BEGIN, INSERT, COMMIT (pg)', aim: 0.9 },
+  { way: 'alone', bare: 'bareStatement', name: 'distribute by itself', anchor: 'bare INSERT that commits (pg)', aim: 0.9 },
+];
+
+/** The ledger's row, beside the same row written by hand; ten connections each. */
+export const distribute: Work = {
+  name: 'distribute',
+  async run({ stack, pairs, count }): Promise<Figure[]> {
+    const database = await stack.createDatabase();
+    const environment = { ...productEnvironment, DATABASE_URL: database.url };
+    await using ours = await Contestant.start('distributor', environment);
+    await using bare = await Contestant.start('distributor', environment);
+    const total = count(8_000);
+    const measure = async (contestant: Contestant, way: string) => {
+      await database.query('TRUNCATE task');
+      const { seconds } = await contestant.ask<Made>('make', { way, count: total, producers: PRODUCERS });
+      const [found] = await database.query<{ rows: number; unique: number }>(
+        `SELECT count(*)::int AS rows, count(DISTINCT payload)::int AS unique FROM task`,
+      );
+      if (found?.rows !== total || found.unique !== total) throw new Error(`${way}: ${total} were written, ${JSON.stringify(found)} found`);
+      return total / seconds;
+    };
+    const figures: Figure[] = [];
+    for (const { way, bare: bareWay, name, anchor, aim } of CASES) {
+      const measured = await alternate(
+        pairs,
+        () => measure(ours, way),
+        () => measure(bare, bareWay),
+      );
+      figures.push(figureOf({ work: 'distribute', name, anchor, unit: 'rows/s', aim: { kind: 'at least', bound: aim } }, measured));
+    }
+    return figures;
+  },
+};

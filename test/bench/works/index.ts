@@ -1,0 +1,14 @@
+import type { Work } from '../lib/work.ts';
+import { backlog } from './backlog.ts';
+import { calls, signUps } from './calls.ts';
+import { distribute } from './distribute.ts';
+import { engine } from './engine.ts';
+import { footprint } from './footprint.ts';
+import { latency } from './latency.ts';
+import { postgresDispatcher } from './postgres-dispatcher.ts';
+import { relay } from './relay.ts';
+import { shares } from './shares.ts';
+import { wholeWay } from './whole-way.ts';
+
+/** In the order of the table. */
+export const works: readonly Work[] = [engine, shares, wholeWay, distribute, relay, latency, signUps, calls, backlog, postgresDispatcher, footprint];

@@ -1,0 +1,107 @@
+import { Queue } from 'bullmq';
+import { Contestant } from '../lib/contestant.ts';
+import { productEnvironment } from '../lib/environment.ts';
+import { alternate, type Figure, figureOf } from '../lib/figure.ts';
+import { addAll, plainJob, productJob, productQueue, range } from '../lib/jobs.ts';
+import { round } from '../lib/report.ts';
+import { median } from '../lib/statistics.ts';
+import { assertExact } from '../lib/tally.ts';
+import type { Work } from '../lib/work.ts';
+import type { Run } from './engine.ts';
+
+/** The share of the first queue, by the weights 10 and 5. */
+const SHARE = 2 / 3;
+const SLOTS = 15;
+
+/** How well the first starts kept to the share. */
+interface Fairness {
+  share: number;
+  /** The most starts by which any beginning of the order was off its share. */
+  deviation: number;
+}
+
+/** Two queues that both have work all the time, beside two plain Workers with as many slots between them. */
+export const shares: Work = {
+  name: 'shares',
+  async run({ stack, pairs, count }, resources): Promise<Figure[]> {
+    const total = count(30_000);
+    const first = Math.round(total * SHARE);
+    // As long as both queues still have something: towards the end the one that is ahead runs out.
+    const judged = Math.min(10_000, Math.floor(total / 2));
+    const database = await stack.createDatabase();
+    const environment = {
+      ...productEnvironment,
+      DATABASE_URL: database.url,
+      REDIS_ADDRESS: stack.redisAddress,
+      QUEUE_WEIGHTS: 'critical=10,default=5',
+      WORKER_CONCURRENCY: String(SLOTS),
+    };
+    await using ours = await Contestant.start('engine', { ...environment, BENCH_LEDGER: 'none' });
+    await using plain = await Contestant.start('plain-workers', {
+      REDIS_ADDRESS: stack.redisAddress,
+      BENCH_QUEUES: 'critical:10,default:5',
+    });
+    const [host, port] = stack.redisAddress.split(':');
+    const connection = { host: host!, port: Number(port) };
+    const names = ['critical', 'default'] as const;
+    const ourQueues = names.map((name) => resources.adopt(productQueue(environment, name), (queue) => queue.close()));
+    const plainQueues = names.map((name) => resources.adopt(new Queue(name, { connection }), (queue) => queue.close()));
+
+    const measure = async (contestant: Contestant, queues: Queue[], job: (number: number) => { name: string; data: unknown }) => {
+      await stack.flush();
+      await contestant.ask('pause');
+      const numbers = range(total);
+      await addAll(queues[0]!, numbers.slice(0, first).map(job));
+      await addAll(queues[1]!, numbers.slice(first).map(job));
+      const run = await contestant.ask<Run>('run', { count: total });
+      assertExact('shares', run, total);
+      return { rate: total / run.seconds, ...fairnessOf(run.order.slice(0, judged)) };
+    };
+    const measured = await alternate(
+      pairs,
+      () => measure(ours, ourQueues, productJob),
+      () => measure(plain, plainQueues, plainJob),
+    );
+    const [mine, theirs] = [measured.map(([mine]) => mine), measured.map(([, theirs]) => theirs)];
+    const worst = Math.max(...mine.map(({ deviation }) => deviation));
+    return [
+      figureOf(
+        {
+          work: 'shares',
+          name: 'two contended queues, weights 10 and 5, 15 slots',
+          anchor: 'two plain Workers, concurrency 10 and 5',
+          unit: 'tasks/s',
+          aim: { kind: 'at least', bound: 1 },
+          note:
+            `over the first ${judged} starts: share of the first queue ${shareOf(mine)} (plain ${shareOf(theirs)}, wanted ${SHARE.toFixed(4)}); ` +
+            `no beginning of the order off by more than ${round(worst)} starts (plain ${round(median(theirs.map(({ deviation }) => deviation)))})`,
+        },
+        measured.map(([mine, theirs]) => [mine.rate, theirs.rate]),
+      ),
+      figureOf(
+        {
+          work: 'shares',
+          name: 'largest prefix deviation from the exact share',
+          anchor: 'two plain Workers, concurrency 10 and 5',
+          unit: 'starts',
+          comparedUnit: 'starts',
+          compare: (ours) => ours,
+          aim: { kind: 'at most', bound: SLOTS },
+        },
+        measured.map(([mine, theirs]) => [mine.deviation, theirs.deviation]),
+      ),
+    ];
+  },
+};
+
+const shareOf = (runs: readonly Fairness[]): string => median(runs.map(({ share }) => share)).toFixed(4);
+
+function fairnessOf(order: readonly number[]): Fairness {
+  let fromFirst = 0;
+  let deviation = 0;
+  for (const [index, isFirst] of order.entries()) {
+    fromFirst += isFirst;
+    deviation = Math.max(deviation, Math.abs(fromFirst - (index + 1) * SHARE));
+  }
+  return { share: fromFirst / order.length, deviation };
+}

@@ -1,0 +1,81 @@
+import { createServer } from 'node:http';
+import { afterAll, describe, expect, it } from 'vitest';
+import { AppProcess } from '../support/app-process.js';
+import { unusedPort } from '../support/ports.js';
+
+const started: AppProcess[] = [];
+afterAll(() => started.forEach((app) => app.crash()));
+
+async function refusal(program: AppProcess['program'], environment: Record<string, string>) {
+  const app = new AppProcess(program, environment);
+  started.push(app);
+  expect(await app.end(10_000)).toBe(1);
+  return app.output.trim().split('\n');
+}
+
+describe.concurrent.each(['api', 'worker', 'migrate', 'tasks'] as const)('the %s', (program) => {
+  it('lists everything that is wrong with its environment, and exits with 1', async () => {
+    const secret = Buffer.from('far too short').toString('base64');
+    const [heading, ...problems] = await refusal(program, {
+      DATABASE_URL: 'mysql://localhost/waybill',
+      DATABASE_POOL_SIZE: '0',
+      REDIS_ADDRESS: 'redis://',
+      HTTP_PORT: '99999',
+      GRPC_PORT: 'grpc',
+      SMTP_URL: 'ftp://mail.example.com',
+      PUBLIC_URL: 'waybill.example.com',
+      VERIFY_EMAIL_DELAY: 'soon',
+      QUEUE_WEIGHTS: 'critical=10,critical=5',
+      WORKER_CONCURRENCY: '-1',
+      LOG_LEVEL: 'chatty',
+      SECRET_KEY: secret,
+    });
+    expect(heading).toBe('The environment is not valid:');
+    expect(problems.map((line) => line.trim().split(':')[0]).sort()).toEqual([
+      'DATABASE_POOL_SIZE',
+      'DATABASE_URL',
+      'GRPC_PORT',
+      'HTTP_PORT',
+      'LOG_LEVEL',
+      'PUBLIC_URL',
+      'QUEUE_WEIGHTS',
+      'REDIS_ADDRESS',
+      'SECRET_KEY',
+      'SMTP_URL',
+      'VERIFY_EMAIL_DELAY',
+      'WORKER_CONCURRENCY',
+    ]);
+    expect(problems.join('\n')).not.toContain(secret);
+  });
+});
+
+describe.concurrent('in production', () => {
+  it('nothing that has only a default for developers may be missing', async () => {
+    const problems = await refusal('api', { NODE_ENV: 'production' });
+    for (const name of ['DATABASE_URL', 'SMTP_URL', 'MAIL_FROM', 'PUBLIC_URL', 'SECRET_KEY']) {
+      expect(problems).toContain(`  ${name}: must be set in production`);
+    }
+  });
+
+  it('the key that everybody knows is refused', async () => {
+    const problems = await refusal('worker', { NODE_ENV: 'production', SECRET_KEY: 'd2F5YmlsbC1kZXZlbG9wbWVudC1zZWNyZXQta2V5ISE=' });
+    expect(problems.join('\n')).toContain('SECRET_KEY: is the development key');
+  });
+});
+
+describe.concurrent('a port that is taken', () => {
+  it.each(['HTTP_PORT', 'GRPC_PORT'])('is told with the name of %s, and the api exits with 1', async (variable) => {
+    const port = await unusedPort();
+    const holder = createServer();
+    await new Promise<void>((resolve) => holder.listen(port, '127.0.0.1', resolve));
+    const ports = { HTTP_PORT: String(await unusedPort()), GRPC_PORT: String(await unusedPort()), [variable]: String(port) };
+    const output = await refusal('api', ports);
+    expect(output).toEqual([`${variable}: port ${port} of 127.0.0.1 is taken by another process`]);
+    holder.close();
+  });
+
+  it('is told by the worker that its dashboard is to have it', async () => {
+    const lines = await refusal('worker', { DASHBOARD_PORT: '1081' });
+    expect(lines).toEqual(['The environment is not valid:', '  DASHBOARD_PASSWORD: must be set where DASHBOARD_PORT is']);
+  });
+});

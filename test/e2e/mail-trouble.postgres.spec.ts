@@ -1,0 +1,3 @@
+import { describeMailTrouble } from './mail-trouble.suite.js';
+
+describeMailTrouble('postgres');

@@ -1,0 +1,3 @@
+import { describeOperators } from './operators.suite.js';
+
+describeOperators('postgres');

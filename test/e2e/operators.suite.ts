@@ -1,0 +1,254 @@
+import { randomUUID } from 'node:crypto';
+import { UserService } from '@app/contract';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Dispatcher, isAvailable } from '../support/engine.js';
+import { eventually } from '../support/eventually.js';
+import { somebody } from '../support/people.js';
+import { unusedPort } from '../support/ports.js';
+import { type LedgerRow, Waybill } from '../support/waybill.js';
+
+const TYPE = 'account.send_verification_email';
+const PASSWORD = 'a password of operators';
+
+/** What operators see and do: the command line and the dashboard, on the real apps. One suite for every dispatcher. */
+export function describeOperators(dispatcher: Dispatcher): void {
+  describe.skipIf(!isAvailable(dispatcher))(`operators, with the queues in ${dispatcher}`, () => {
+    let waybill: Waybill;
+    let dashboard: string;
+    beforeAll(async () => {
+      const port = await unusedPort();
+      dashboard = `http://127.0.0.1:${port}`;
+      waybill = await Waybill.create(dispatcher);
+      await Promise.all([
+        waybill.startApi(),
+        waybill.startWorker({ DASHBOARD_PORT: String(port), DASHBOARD_PASSWORD: PASSWORD, WORKER_CONCURRENCY: '4' }),
+      ]);
+      // A task that waits for its retry is to be looked at meanwhile.
+      await waybill.retryQuickly(600_000);
+    });
+    afterAll(() => waybill?.close());
+
+    const signUp = async (reaction: Parameters<Waybill['mail']['when']>[1]) => {
+      const person = somebody();
+      waybill.mail.when(person.email, reaction);
+      const answer = await waybill.http.call(UserService.method.createUser, person);
+      expect(answer.code).toBe(0);
+      const [user] = await waybill.database.query<{ id: string }>('SELECT id FROM users WHERE username = $1', [person.username]);
+      const userId = user!.id;
+      const task = async () => (await waybill.ledger()).find(({ payload }) => payload.userId === userId);
+      const when = (fits: (row: LedgerRow) => boolean) =>
+        eventually(async () => {
+          const row = await task();
+          return row && fits(row) ? row : undefined;
+        });
+      return { ...person, userId, task, when };
+    };
+    const buried = async () => {
+      const person = await signUp({ refuse: 550, at: 'recipient' });
+      return { ...person, id: (await person.when(({ state }) => state === 'dead')).id };
+    };
+    const waiting = async () => {
+      const person = await signUp({ refuse: 451, at: 'recipient' });
+      return { ...person, id: (await person.when(({ state, failures }) => state === 'dispatched' && failures === 1)).id };
+    };
+    /** Runs a command that must succeed, and reads its JSON. */
+    const json = async <T>(...args: string[]): Promise<T> => {
+      const { code, output } = await waybill.tasks(...args, '--json');
+      expect([code, output]).toEqual([0, expect.anything()]);
+      return JSON.parse(output) as T;
+    };
+
+    it('see the queues, the counts, and the tasks', async () => {
+      const [dead, delayed] = await Promise.all([buried(), waiting()]);
+      const [queues, stats, list, byError, none, table] = await Promise.all([
+        json<Record<string, unknown>[]>('queues'),
+        json<{ tasks: object; latencyMs: object }>('stats'),
+        json<Record<string, unknown>[]>('list', '--type', TYPE, '--queue', 'critical', '--limit', '10'),
+        json<{ id: string }[]>('list', '--state', 'dead', '--error', '550 AT'),
+        json<unknown[]>('list', '--older-than', '1h'),
+        waybill.tasks('queues'),
+      ]);
+      expect(queues).toMatchObject([
+        { queue: 'critical', weight: 10, paused: false, pending: 0, waiting: 0, active: 0, delayed: 1, dead: 1 },
+        { queue: 'default', weight: 5, paused: false, pending: 0, waiting: 0, active: 0, delayed: 0, dead: 0 },
+      ]);
+      expect(stats).toEqual({ tasks: { pending: 0, dispatched: 1, dead: 1, completed: 0 }, latencyMs: { critical: 0, default: 0 } });
+      expect(list.map(({ id }) => id).sort()).toEqual([dead.id, delayed.id].sort());
+      expect(list.flatMap(Object.keys)).not.toContain('payload');
+      expect(byError.map(({ id }) => id)).toEqual([dead.id]);
+      expect(none).toEqual([]);
+      expect(table.output).toMatch(/│ 'critical' +│ 10 +│/);
+    });
+
+    it('read the story of a task', async () => {
+      const [dead, delayed] = await Promise.all([buried(), waiting()]);
+      const [story, text, later] = await Promise.all([
+        json<{ explanation: string; history: object[] }>('show', dead.id),
+        waybill.tasks('show', dead.id),
+        json<{ explanation: string; job: object }>('show', delayed.id),
+      ]);
+      expect(story).toMatchObject({ id: dead.id, state: 'dead', history: [{ what: 'buried: retry skipped' }] });
+      expect(story.explanation).toBe('buried: retry skipped; it runs again only when it is redriven');
+      expect(text.code).toBe(0);
+      expect(text.output).toMatch(/^state +dead: buried/m);
+      expect(text.output).toMatch(/^failures +1 of 11$/m);
+      expect(text.output).toContain('buried: retry skipped: the mail server refused the mail: 550');
+      expect(later.explanation).toMatch(/^its last attempt failed; the next is at \d{4}-/);
+      expect(later.job).toMatchObject({ state: 'delayed', attemptsStarted: 1 });
+    });
+
+    it('are told what was wrong with a command, and nothing happens', async () => {
+      const alive = await waiting();
+      const unknown = randomUUID();
+      const cases: [string[], RegExp][] = [
+        [['show', 'nonsense'], /must be the id of a task, a UUID/],
+        [['show', unknown], /no task .* in the ledger/],
+        [['redrive', unknown], /there is no such task/],
+        [['redrive', alive.id], /the task is dispatched, not dead/],
+        [['redrive'], /give an id, a filter, or --all/],
+        [['redrive', unknown, '--payload', '{"userId":'], /option '--payload <json>' .*must be JSON/],
+        [['cancel', unknown], /"unknown"/],
+        [['delete'], /give an id, a filter, or --all/],
+        [['delete', alive.id], /no finished task/],
+        [['pause', 'nowhere'], /the queue "nowhere" is not in QUEUE_WEIGHTS \(critical, default\)/],
+        [['resume', 'nowhere'], /the queue "nowhere" is not in QUEUE_WEIGHTS/],
+        [['list', '--state', 'silly'], /pending, dispatched, dead, completed/],
+        [['list', '--limit', '0'], /must be a whole number from 1/],
+        [['list', '--older-than', 'long'], /must be a duration/],
+        [['fly'], /unknown command 'fly'/],
+      ];
+      const ledger = async () => (await waybill.ledger()).map(({ id, state, failures }) => ({ id, state, failures }));
+      const before = await ledger();
+      // Four at a time: each is a process.
+      for (let index = 0; index < cases.length; index += 4) {
+        await Promise.all(
+          cases.slice(index, index + 4).map(async ([args, message]) => {
+            const { code, output } = await waybill.tasks(...args);
+            expect([args, code, output]).toEqual([args, 1, expect.stringMatching(message)]);
+            expect(output, 'an error is words, and no stack').not.toMatch(/^\s+at /m);
+          }),
+        );
+      }
+      expect(await ledger()).toEqual(before);
+    });
+
+    it('bring one task back, with another payload', async () => {
+      const person = await buried();
+      waybill.mail.when(person.email, 'accept');
+      // As an api of another version might have left it.
+      await waybill.database.query(`UPDATE task SET payload = '{"user": 7}' WHERE id = $1`, [person.id]);
+      const story = async () => (await waybill.ledger()).find(({ id }) => id === person.id);
+      expect(await json('redrive', person.id)).toEqual({ redriven: 1 });
+      await eventually(async () => (await story())?.reason === 'unreadable payload');
+
+      const refused = await waybill.tasks('redrive', person.id, '--payload', '{"userId":"somebody"}');
+      expect([refused.code, refused.output]).toEqual([1, expect.stringContaining(`the payload does not fit "${TYPE}"`)]);
+      expect((await story())?.state).toBe('dead');
+      expect(await json('redrive', person.id, '--payload', JSON.stringify({ userId: person.userId }))).toEqual({ redriven: 1 });
+      expect((await waybill.mail.mailTo(person.email)).messageId).toBe(`<${person.id}@waybill.test>`);
+      await eventually(async () => (await story()) === undefined);
+    });
+
+    it('bring back all that match, after a look at how many', async () => {
+      await waybill.database.query(`DELETE FROM task WHERE state = 'dead'`);
+      const people = await Promise.all([buried(), buried(), buried()]);
+      for (const { email } of people) waybill.mail.when(email, 'accept');
+      expect(await json('redrive', '--type', TYPE, '--error', '550', '--dry-run')).toEqual({ wouldRedrive: 3 });
+      expect((await waybill.ledger()).filter(({ state }) => state === 'dead')).toHaveLength(3);
+      const [other, all] = [await json('redrive', '--error', 'no such error'), await json('redrive', '--type', TYPE, '--rate', '100')];
+      expect([other, all]).toEqual([{ redriven: 0 }, { redriven: 3 }]);
+      for (const { email } of people) await waybill.mail.mailTo(email);
+      await eventually(async () => (await Promise.all(people.map(({ task }) => task()))).every((row) => row === undefined));
+    });
+
+    it('cancel a task that waits, and one that runs', async () => {
+      const [delayed, running] = [await waiting(), await signUp('hang')];
+      await eventually(() => waybill.mail.triesTo(running.email).length === 1);
+      const { id } = (await running.task())!;
+      expect(await json('cancel', delayed.id)).toEqual({ result: 'cancelled' });
+      expect(await json('cancel', id)).toEqual({ result: 'cancelled while running' });
+      expect([await delayed.task(), await running.task()]).toEqual([undefined, undefined]);
+      await waybill.worker.line((line) => line['taskId'] === id && line.msg === 'task completed' && line['moot'] === 'cancelled');
+      const [again, twice] = [await waybill.tasks('cancel', id), await waybill.tasks('show', id)];
+      expect([again.code, twice.code]).toEqual([1, 1]);
+    });
+
+    it('pause a queue, and resume it', async () => {
+      expect(await json('pause', 'critical')).toEqual({ queue: 'critical', paused: true });
+      const held = await signUp('accept');
+      const { id } = await held.when(({ state }) => state === 'dispatched');
+      const [queues, story] = await Promise.all([
+        json<{ queue: string; paused: boolean; latency: number }[]>('queues'),
+        json<{ explanation: string }>('show', id),
+      ]);
+      expect(queues.map(({ queue, paused }) => [queue, paused])).toEqual([
+        ['critical', true],
+        ['default', false],
+      ]);
+      expect(story.explanation).toBe('its queue is paused');
+      expect(waybill.mail.triesTo(held.email)).toEqual([]);
+      expect(await json('resume', 'critical')).toEqual({ queue: 'critical', paused: false });
+      await waybill.mail.mailTo(held.email);
+    });
+
+    it('delete what is dead, and nothing that is still to run', async () => {
+      const [one, two, alive] = await Promise.all([buried(), buried(), waiting()]);
+      expect(await json('delete', one.id)).toEqual({ deleted: 1 });
+      expect([await one.task(), (await two.task())?.state]).toEqual([undefined, 'dead']);
+      const { deleted } = await json<{ deleted: number }>('delete', '--all');
+      expect(deleted).toBeGreaterThanOrEqual(1);
+      expect([await two.task(), (await alive.task())?.state]).toEqual([undefined, 'dispatched']);
+    });
+
+    describe('on the dashboard', () => {
+      const open = (path: string, credentials?: string, init: RequestInit = {}) =>
+        fetch(`${dashboard}${path}`, {
+          ...init,
+          headers: credentials === undefined ? {} : { authorization: `Basic ${Buffer.from(credentials).toString('base64')}` },
+        });
+
+      it.each(['/queues', '/queues/', '/queues/api/queues', '/queues/api/redis/stats', '/queues/static/js/main.js', '/', '/anything'])(
+        'nobody sees %s without the password',
+        async (path) => {
+          for (const credentials of [undefined, 'operator:wrong', `admin:${PASSWORD}`, `operator:${PASSWORD}x`, ':']) {
+            const response = await open(path, credentials);
+            expect([credentials, response.status]).toEqual([credentials, 401]);
+            expect(await response.text()).not.toMatch(/<html|critical/i);
+          }
+        },
+      );
+
+      it('they see the queues and their jobs, and no payload', async () => {
+        const { id, userId } = await waiting();
+        const page = await open('/queues', `operator:${PASSWORD}`);
+        expect([page.status, await page.text()]).toEqual([200, expect.stringContaining('<html')]);
+        const response = await open('/queues/api/queues?activeQueue=critical&status=delayed&page=1', `operator:${PASSWORD}`);
+        const body = await response.text();
+        const { queues } = JSON.parse(body) as { queues: { name: string; readOnlyMode: boolean; jobs: { id: string; data: object }[] }[] };
+        expect(queues.map(({ name, readOnlyMode }) => [name, readOnlyMode])).toEqual([
+          ['critical', true],
+          ['default', true],
+        ]);
+        expect(queues[0]?.jobs.find((job) => job.id === id)?.data).toMatchObject({ payload: '[redacted]' });
+        expect(body).not.toContain(userId);
+      });
+
+      it('they can look, and not touch', async () => {
+        const { id } = await waiting();
+        const touch = await open(`/queues/api/queues/critical/${id}/promote`, `operator:${PASSWORD}`, { method: 'PUT' });
+        expect(touch.status).toBeGreaterThanOrEqual(400);
+        expect(touch.status).toBeLessThan(500);
+        const { job } = await json<{ job: { state: string } }>('show', id);
+        expect(job.state).toBe('delayed');
+      });
+
+      it('there is none unless it is asked for', async () => {
+        const plain = await waybill.startWorker();
+        expect(await plain.stop()).toBe(0);
+        expect(plain.lines.filter(({ context }) => context === 'Dashboard')).toEqual([]);
+        const [asked] = waybill.processes.filter(({ program }) => program === 'worker');
+        expect(asked?.lines.filter(({ context }) => context === 'Dashboard')).toHaveLength(1);
+      });
+    });
+  });
+}

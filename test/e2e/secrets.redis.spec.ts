@@ -1,0 +1,3 @@
+import { describeSecrets } from './secrets.suite.js';
+
+describeSecrets('redis');

@@ -1,0 +1,180 @@
+import { randomBytes } from 'node:crypto';
+import { UserService } from '@app/contract';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { type Dispatcher, isAvailable } from '../support/engine.js';
+import { eventually } from '../support/eventually.js';
+import { unusedPort } from '../support/ports.js';
+import { Waybill } from '../support/waybill.js';
+
+const { createUser, verifyEmail, resendVerificationEmail } = UserService.method;
+
+/** A text that occurs nowhere else in the world; letters alone, so that it may be a name too. */
+const canary = (what: string) => `Canary${what}${[...randomBytes(8)].map((byte) => String.fromCharCode(97 + (byte % 26))).join('')}`;
+
+/** What must be seen nowhere but where it belongs. */
+const canaries = {
+  password: canary('Password'),
+  email: canary('Address'),
+  deadEmail: canary('Dead'),
+  retriedEmail: canary('Retried'),
+  refusedEmail: canary('Refused'),
+  name: canary('Name'),
+  authorization: canary('Authorization'),
+  cookie: canary('Cookie'),
+  query: canary('Query'),
+  body: canary('Body'),
+  dashboardPassword: canary('Dashboard'),
+};
+
+const personal = new Set<keyof typeof canaries>(['email', 'deadEmail', 'retriedEmail', 'name']);
+
+/** Everything that Redis holds under a prefix, keys and values, as text. */
+async function dumpRedis(prefix: string): Promise<string> {
+  const redis = new Redis(`redis://${inject('redisAddress')}`);
+  try {
+    const parts: unknown[] = [];
+    for (const key of await redis.keys(`*${prefix}*`)) {
+      const type = await redis.type(key);
+      parts.push(key, type);
+      if (type === 'string') parts.push(await redis.get(key));
+      else if (type === 'hash') parts.push(await redis.hgetall(key));
+      else if (type === 'list') parts.push(await redis.lrange(key, 0, -1));
+      else if (type === 'set') parts.push(await redis.smembers(key));
+      else if (type === 'zset') parts.push(await redis.zrange(key, 0, -1));
+      else if (type === 'stream') parts.push(await redis.xrange(key, '-', '+'));
+      else throw new Error(`a key of type ${type} was not looked into`);
+    }
+    return JSON.stringify(parts);
+  } finally {
+    redis.disconnect();
+  }
+}
+
+/** I5: nothing secret or personal reaches a log, a payload, Redis or a dashboard. One suite for every dispatcher. */
+export function describeSecrets(dispatcher: Dispatcher): void {
+  describe.skipIf(!isAvailable(dispatcher))(`what was told in confidence, with the queues in ${dispatcher}`, () => {
+    let waybill: Waybill;
+    const tokens: string[] = [];
+    /** Every row of every table, as text, by the table's name. */
+    const tables = new Map<string, string>();
+    let redis = '';
+    /** What the dashboard shows of every job. */
+    let dashboard = '';
+
+    beforeAll(async () => {
+      const dashboardPort = String(await unusedPort());
+      waybill = await Waybill.create(dispatcher, {
+        environment: { LOG_LEVEL: 'trace', DASHBOARD_PORT: dashboardPort, DASHBOARD_PASSWORD: canaries.dashboardPassword },
+      });
+      await Promise.all([waybill.startApi(), waybill.startWorker()]);
+      // Long enough to be looked at while it waits.
+      await waybill.retryQuickly(60_000);
+      await everythingThatCanBeTold();
+      for (const status of ['completed', 'failed', 'delayed']) {
+        const response = await fetch(`http://127.0.0.1:${dashboardPort}/queues/api/queues?activeQueue=critical&status=${status}&page=1`, {
+          headers: { authorization: `Basic ${Buffer.from(`operator:${canaries.dashboardPassword}`).toString('base64')}` },
+        });
+        dashboard += await response.text();
+      }
+      for (const { schema, name } of await waybill.database.query<{ schema: string; name: string }>(
+        `SELECT table_schema AS schema, table_name AS name FROM information_schema.tables WHERE table_schema NOT IN ('pg_catalog', 'information_schema')`,
+      )) {
+        const rows = await waybill.database.query(`SELECT row_to_json(t)::text FROM "${schema}"."${name}" t`);
+        tables.set(`${schema}.${name}`, JSON.stringify(rows));
+      }
+      if (dispatcher === 'redis') redis = await dumpRedis(waybill.environment['REDIS_PREFIX']!);
+    });
+    afterAll(() => waybill?.close());
+
+    /** Calls of every kind, that end well and badly, on both transports; tasks that complete, wait for a retry, and die. */
+    async function everythingThatCanBeTold() {
+      const secret = { authorization: `Bearer ${canaries.authorization}`, cookie: `session=${canaries.cookie}` };
+      const fullName = canaries.name;
+      const { password } = canaries;
+      for (const caller of waybill.callers) {
+        const person = (local: string) => ({
+          username: `u${randomBytes(6).toString('hex')}`,
+          fullName,
+          email: `${local}.${caller.transport}@example.com`,
+          password,
+        });
+        const [well, dead, retried] = [person(canaries.email), person(canaries.deadEmail), person(canaries.retriedEmail)];
+        waybill.mail.when(dead.email, { refuse: 550, at: 'recipient' });
+        waybill.mail.when(retried.email, { refuse: 451, at: 'data' });
+        for (const each of [well, dead, retried, well]) await caller.call(createUser, each, secret);
+        await caller.call(createUser, { ...well, username: canaries.body, email: `${canaries.refusedEmail}@example.com` }, secret);
+        await caller.call(createUser, { password: canaries.password, fullName: `<${canaries.name}>`, email: canaries.refusedEmail }, secret);
+        await caller.call(resendVerificationEmail, { email: dead.email }, secret);
+        const { token } = await waybill.mail.mailTo(well.email);
+        await eventually(() => waybill.mail.triesTo(retried.email).length === 1);
+        tokens.push(token, waybill.mail.triesTo(retried.email)[0]!.mail!.token);
+        for (let time = 0; time < 2; time++) await caller.call(verifyEmail, { token }, secret);
+        await caller.call(verifyEmail, { token: canaries.query }, secret);
+      }
+      const post = (path: string, contentType: string, body: string) =>
+        waybill.fetch(path, { method: 'POST', headers: { ...secret, 'content-type': contentType }, body });
+      for (const path of ['/v1/users', '/verify-email', `/nowhere/${canaries.query}`, `/v1/users?email=${canaries.refusedEmail}`]) {
+        await post(path, 'application/json', `{"password":"${canaries.body}"`);
+        await post(path, 'text/plain', canaries.body);
+        await waybill.fetch(path, { method: 'PUT', headers: secret, body: canaries.body });
+      }
+      for (const token of [...tokens, canaries.query]) {
+        await waybill.fetch(`/verify-email?token=${token}`, { headers: secret });
+        await waybill.fetch('/verify-email', { method: 'POST', headers: secret, body: new URLSearchParams({ token }) });
+        await waybill.fetch(`/healthz?token=${token}`, { headers: secret });
+      }
+      await eventually(async () => {
+        const ledger = await waybill.ledger();
+        return ledger.filter(({ state }) => state === 'dead').length >= 2 && ledger.filter(({ failures, state }) => failures === 1 && state === 'dispatched').length === 2;
+      });
+    }
+
+    it('did happen: there are tokens, log lines, tasks that wait and tasks that died, and people in their table', () => {
+      expect(tokens.filter((token) => token.length > 20)).toHaveLength(4);
+      expect(waybill.api.lines.filter(({ msg }) => msg === 'call').length).toBeGreaterThan(30);
+      expect(waybill.worker.lines.filter(({ msg }) => msg === 'task buried').length).toBeGreaterThanOrEqual(2);
+      expect(tables.get('public.users')).toContain(canaries.email);
+      expect(tables.get('public.task')).toContain('retry skipped');
+      const queues = dispatcher === 'redis' ? redis : [...tables].filter(([name]) => name.startsWith('bullmq.')).map(([, rows]) => rows).join();
+      expect(queues).toContain('account.send_verification_email');
+      expect(queues).toContain('the mail could not be sent');
+      expect(dashboard).toContain('the mail could not be sent');
+    });
+
+    it.each(Object.keys(canaries) as (keyof typeof canaries)[])('the %s was neither logged nor shown', (what) => {
+      for (const { program, output } of waybill.processes) expect(output, `the ${program}`).not.toContain(canaries[what]);
+      expect(dashboard).not.toContain(canaries[what]);
+    });
+
+    it('nor was what the apps were told in their environment', () => {
+      const { SECRET_KEY = '', DATABASE_URL = '' } = waybill.environment;
+      for (const { output } of waybill.processes) {
+        expect(output).not.toContain(SECRET_KEY);
+        expect(output).not.toContain(DATABASE_URL);
+      }
+    });
+
+    it('no token was logged, nor stored anywhere', () => {
+      for (const token of tokens) {
+        for (const { output } of waybill.processes) expect(output).not.toContain(token);
+        for (const [name, rows] of tables) expect(rows, name).not.toContain(token);
+        expect(redis + dashboard).not.toContain(token);
+      }
+    });
+
+    it.each(Object.keys(canaries) as (keyof typeof canaries)[])('the %s is stored where it belongs, or nowhere', (what) => {
+      for (const [name, rows] of tables) {
+        if (personal.has(what) && ['public.users', 'public.email_verification'].includes(name)) continue;
+        expect(rows.toLowerCase(), name).not.toContain(canaries[what].toLowerCase());
+      }
+      expect(redis.toLowerCase()).not.toContain(canaries[what].toLowerCase());
+    });
+
+    it('not even where a letter could be told by its domain', () => {
+      for (const { output } of waybill.processes) expect(output).not.toMatch(/@example\.com/i);
+      expect(redis + dashboard).not.toMatch(/@example\.com/i);
+      expect(tables.get('public.task')).not.toMatch(/@example\.com/i);
+    });
+  });
+}

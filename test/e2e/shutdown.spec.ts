@@ -1,0 +1,145 @@
+import { connect } from 'node:net';
+import { UserService } from '@app/contract';
+import pg from 'pg';
+import { describe, expect, it } from 'vitest';
+import { WARN } from '../support/app-process.js';
+import { Code } from '../support/callers.js';
+import { type Dispatcher, isAvailable } from '../support/engine.js';
+import { eventually } from '../support/eventually.js';
+import { somebody } from '../support/people.js';
+import { Waybill } from '../support/waybill.js';
+
+const { createUser } = UserService.method;
+
+/** Keeps every sign-up waiting for the database, as a slow one would. */
+async function holdSignUps(waybill: Waybill): Promise<{ waiting(count: number): Promise<unknown>; release(): Promise<void> }> {
+  const client = new pg.Client({ connectionString: waybill.database.url });
+  client.on('error', () => undefined);
+  await client.connect();
+  await client.query('BEGIN');
+  await client.query('LOCK TABLE users IN ACCESS EXCLUSIVE MODE');
+  return {
+    waiting: (count) =>
+      eventually(async () => {
+        const { rowCount } = await client.query(
+          // Of this database: those that were cloned from one template have the same ids for their tables.
+          `SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database
+           WHERE datname = current_database() AND relation = 'users'::regclass AND NOT granted`,
+        );
+        return rowCount === count;
+      }),
+    // Ending the session ends its transaction.
+    release: () => client.end(),
+  };
+}
+
+describe.concurrent('the api, when it is told to end', () => {
+  it('answers the calls under way, on both transports, takes no more, and exits with 0', async () => {
+    const waybill = await Waybill.create('postgres');
+    try {
+      const api = await waybill.startApi();
+      const signUps = await holdSignUps(waybill);
+      const idle = connect(Number(waybill.environment['HTTP_PORT']), '127.0.0.1');
+      idle.on('error', () => undefined);
+      const people = [somebody(), somebody()];
+      const answers = people.map((person, index) => waybill.callers[index]!.call(createUser, person));
+      await signUps.waiting(2);
+
+      const exit = api.stop();
+      await eventually(() => waybill.fetch('/healthz').then(() => false, () => true));
+      expect(api.isRunning).toBe(true);
+      await signUps.release();
+      const answered = performance.now();
+      expect((await Promise.all(answers)).map(({ code }) => code)).toEqual([Code.OK, Code.OK]);
+      expect(await exit).toBe(0);
+      // Not when its patience ended, but when there was nothing more to wait for.
+      expect(performance.now() - answered).toBeLessThan(5_000);
+      // Their tasks are as good as any.
+      await waybill.startWorker();
+      for (const { email } of people) await waybill.mail.mailTo(email);
+      expect(api.lines.filter(({ level }) => level >= WARN)).toEqual([]);
+    } finally {
+      await waybill.close();
+    }
+  });
+
+  it('waits for them for some ten seconds, and not for ever', async () => {
+    const waybill = await Waybill.create('postgres');
+    try {
+      const api = await waybill.startApi();
+      const signUps = await holdSignUps(waybill);
+      const answers = waybill.callers.map((caller) => caller.call(createUser, somebody()).catch((error: unknown) => error));
+      await signUps.waiting(2);
+      const begin = performance.now();
+      expect(await api.stop(25_000)).toBe(0);
+      expect(performance.now() - begin).toBeLessThan(20_000);
+      await Promise.all(answers);
+      await signUps.release();
+      await eventually(async () => (await waybill.database.query('SELECT FROM users')).length === 0);
+      expect(await waybill.ledger()).toEqual([]);
+    } finally {
+      await waybill.close();
+    }
+  });
+});
+
+describe.each(['redis', 'postgres'] as const)('the worker, with the queues in %s, when it is told to end', (dispatcher: Dispatcher) => {
+  describe.skipIf(!isAvailable(dispatcher))('as a deploy does', { concurrent: true }, () => {
+    it('lets its handlers finish, takes no more, and exits with 0', async () => {
+      const waybill = await Waybill.start(dispatcher);
+      try {
+        const [running, waiting] = [somebody(), somebody()];
+        const sending = Promise.withResolvers<void>();
+        const { worker } = waybill;
+        waybill.mail.when(running.email, () => sending.promise);
+        await waybill.http.call(createUser, running);
+        await eventually(() => waybill.mail.triesTo(running.email).length === 1);
+
+        const exit = worker.stop();
+        await worker.line(({ msg }) => msg === 'task processor is stopping');
+        await waybill.http.call(createUser, waiting);
+        sending.resolve();
+        expect(await exit).toBe(0);
+        expect(waybill.mail.triesTo(running.email)).toHaveLength(1);
+        const left = await waybill.ledger();
+        expect(left).toHaveLength(1);
+
+        await waybill.startWorker();
+        await waybill.mail.mailTo(waiting.email);
+        await waybill.idle();
+        expect(await waybill.ledger()).toEqual([]);
+        expect(waybill.mail.mails).toHaveLength(2);
+        expect(worker.lines.filter(({ level }) => level >= WARN)).toEqual([]);
+      } finally {
+        await waybill.close();
+      }
+    });
+
+    it('gives back what does not finish in time: it costs no attempt, and the next worker sends the same mail at once', async () => {
+      const waybill = await Waybill.create(dispatcher);
+      try {
+        const [, worker] = await Promise.all([waybill.startApi(), waybill.startWorker({ WORKER_SHUTDOWN_TIMEOUT: '500ms' })]);
+        const person = somebody();
+        waybill.mail.when(person.email, 'hang');
+        await waybill.http.call(createUser, person);
+        await eventually(() => waybill.mail.triesTo(person.email).length === 1);
+
+        const begin = performance.now();
+        expect(await worker.stop()).toBe(0);
+        expect(performance.now() - begin).toBeLessThan(8_000);
+        expect(await waybill.ledger()).toMatchObject([{ state: 'dispatched', failures: 0, crashes: 0 }]);
+
+        waybill.mail.when(person.email, 'accept');
+        const next = await waybill.startWorker();
+        // Long before a crash would have been found.
+        const mail = await waybill.mail.mailTo(person.email, 1, 8_000);
+        expect(waybill.mail.triesTo(person.email).map((attempt) => attempt.mail)).toEqual([mail, mail]);
+        expect(await next.line(({ msg }) => msg === 'task completed')).toMatchObject({ attempt: 1 });
+        await waybill.idle();
+        expect(await waybill.ledger()).toEqual([]);
+      } finally {
+        await waybill.close();
+      }
+    });
+  });
+});

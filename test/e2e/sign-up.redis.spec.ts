@@ -1,0 +1,3 @@
+import { describeSignUp } from './sign-up.suite.js';
+
+describeSignUp('redis');

@@ -1,0 +1,80 @@
+import { Config } from '@app/config';
+import { createDataSource } from '@app/database';
+import { Queue } from 'bullmq';
+import pg from 'pg';
+import { DataSource, type DataSourceOptions } from 'typeorm';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { dataSourceOptions } from '../../libs/database/src/data-source.js';
+import { queueOptions, selectDispatcher } from '../../libs/tasks/src/dispatcher.js';
+import { createDatabase, type TestDatabase } from '../support/database.js';
+import { Proxy } from './proxy.ts';
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createDatabase();
+});
+afterAll(() => database.drop());
+
+/** Hands out a connection, and ends it before whoever asked for it can have put a listener on it. */
+function failOnCheckout(pool: pg.Pool): Promise<void> {
+  return new Promise((resolve, reject) => {
+    pool.connect((error, client, release) => {
+      if (error || !client) return reject(error);
+      try {
+        client.emit('error', new Error('terminating connection due to administrator command'));
+        resolve();
+      } catch (unhandled) {
+        reject(unhandled);
+      } finally {
+        release(true);
+      }
+    });
+  });
+}
+
+it('a connection of the database that ends as it is handed out does not end the process', async () => {
+  const dataSource = await createDataSource(Config.parse({ DATABASE_URL: database.url }), [], 'test').initialize();
+  const { master } = dataSource.driver as unknown as { master: pg.Pool };
+  await expect(failOnCheckout(master)).resolves.toBeUndefined();
+  await dataSource.destroy();
+});
+
+it('a connection that does not answer is not given to the next one', async () => {
+  const proxy = await Proxy.start(new URL(database.url).host);
+  const url = new URL(database.url);
+  url.port = String(proxy.port);
+  const options = dataSourceOptions(Config.parse({ DATABASE_URL: url.href, DATABASE_POOL_SIZE: '1' }), 'test');
+  const dataSource = await new DataSource({
+    ...options,
+    extra: { ...options.extra, query_timeout: 300 },
+  } as DataSourceOptions).initialize();
+  await dataSource.query('SELECT 1');
+  proxy.swallow();
+  await expect(dataSource.transaction((manager) => manager.query('SELECT 1'))).rejects.toThrow('Query read timeout');
+  await expect(dataSource.query('SELECT 1 AS one')).resolves.toEqual([{ one: 1 }]);
+  await dataSource.destroy();
+  await proxy.stop();
+});
+
+it('a connection of the queues that ends as it is handed out does not end the process', async () => {
+  const pool = new pg.Pool(queueOptions(Config.parse({ DATABASE_URL: database.url }), 'critical').connection as pg.PoolConfig);
+  pool.on('error', () => undefined);
+  await expect(failOnCheckout(pool)).resolves.toBeUndefined();
+  await pool.end();
+});
+
+it('nor does the one that the queues listen on, when it ends as it opens', async () => {
+  const config = Config.parse({ DATABASE_URL: database.url });
+  selectDispatcher(config);
+  const queue = new Queue('critical', queueOptions(config, 'critical'));
+  await queue.waitUntilReady();
+  const { connect } = pg.Client.prototype;
+  vi.spyOn(pg.Client.prototype, 'connect').mockImplementation(async function connectAndFail(this: pg.Client) {
+    await (connect as unknown as (this: pg.Client) => Promise<void>).call(this);
+    this.emit('error', new Error('terminating connection due to administrator command'));
+  });
+  const { connection } = queue.getBackend() as unknown as { connection: { getListenClient(): Promise<pg.Client> } };
+  await expect(connection.getListenClient()).resolves.toBeDefined();
+  vi.restoreAllMocks();
+  await queue.close();
+});

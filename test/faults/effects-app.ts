@@ -1,0 +1,118 @@
+/**
+ * The engine with tasks that have effects on the database, as a real process:
+ * `ROLE=worker` runs them, `ROLE=distributor` makes orders as it is told by its
+ * parent. The libraries are the built ones. Decorators are called by hand,
+ * because Node runs this file as it is.
+ */
+import 'reflect-metadata';
+import { randomUUID } from 'node:crypto';
+import { writeSync } from 'node:fs';
+import { Inject, Module, type Provider } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { DataSource, type EntityManager } from 'typeorm';
+import { z } from 'zod';
+import { breakFence } from './broken-fence.ts';
+
+const library = async <T>(name: string) => (await import(new URL(`../../dist/libs/${name}/src/index.js`, import.meta.url).href)) as T;
+
+const { Config, ConfigModule } = await library<typeof import('@app/config')>('config');
+const { DatabaseModule } = await library<typeof import('@app/database')>('database');
+const { LoggingModule, createLogger } = await library<typeof import('@app/logging')>('logging');
+const { Task, TaskDistributor, TasksModule } = await library<typeof import('@app/tasks')>('tasks');
+
+type TaskContext = import('@app/tasks').TaskContext;
+type TaskHandler = import('@app/tasks').TaskHandler<{ order: string }>;
+type TaskMiddleware = import('@app/tasks').TaskMiddleware;
+
+const payload = z.object({ order: z.uuid() });
+
+/** Which beginning of a handler this is, by the task that it runs. */
+const runs = new WeakMap<TaskContext, string>();
+
+/** Tells the test that a handler has begun, at once and not through a buffer that would die with the process. */
+const tellStart: TaskMiddleware = async (task, next) => {
+  const run = randomUUID();
+  runs.set(task, run);
+  writeSync(1, `${JSON.stringify({ started: task.id, run, attempt: task.attempt, pid: process.pid, at: Date.now() })}\n`);
+  return next();
+};
+
+/** The effect and the end of the task are one transaction. */
+class EffectInTransaction implements TaskHandler {
+  private readonly pause = Number(process.env['EFFECT_PAUSE'] ?? 20);
+
+  async handle({ order }: { order: string }, task: TaskContext): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, this.pause));
+    await task.transaction((manager) => write(manager, order, task, 'transaction'));
+  }
+}
+Task({ type: 'faults.effect_in_transaction', queue: 'default', payload, backoff: { type: 'fixed', delay: '500ms' } })(EffectInTransaction);
+
+/** The effect is a write of its own, and the task's id keeps it from being there twice. */
+class EffectByKey implements TaskHandler {
+  private readonly dataSource: DataSource;
+
+  constructor(dataSource: DataSource) {
+    this.dataSource = dataSource;
+  }
+
+  async handle({ order }: { order: string }, task: TaskContext): Promise<void> {
+    await write(this.dataSource.manager, order, task, 'keyed');
+  }
+}
+Inject(DataSource)(EffectByKey, undefined, 0);
+Task({ type: 'faults.effect_by_key', queue: 'critical', payload, backoff: { type: 'fixed', delay: '500ms' } })(EffectByKey);
+
+async function write(manager: EntityManager, order: string, task: TaskContext, mode: 'transaction' | 'keyed'): Promise<void> {
+  await manager.query(
+    `INSERT INTO fault_effect (order_id, task_id, run, mode) VALUES ($1, $2, $3, $4)
+     ON CONFLICT (task_id) WHERE mode = 'keyed' DO NOTHING`,
+    [order, task.id, runs.get(task) ?? '', mode],
+  );
+}
+
+const config = Config.load();
+const isWorker = process.env['ROLE'] === 'worker';
+if (process.env['BROKEN'] === 'no-fence') await breakFence();
+
+class EffectsModule {}
+Module({
+  imports: [
+    ConfigModule.forRoot(config),
+    LoggingModule.forRoot('effects'),
+    DatabaseModule.forRoot('waybill-effects'),
+    isWorker ? TasksModule.forProcessor(config, { middleware: [tellStart] }) : TasksModule.forDistributor(),
+  ],
+  providers: (isWorker ? [EffectInTransaction, EffectByKey] : []) as Provider[],
+})(EffectsModule);
+
+const app = await NestFactory.createApplicationContext(EffectsModule, { logger: createLogger('effects', config), abortOnError: false });
+app.enableShutdownHooks([], { useProcessExit: true });
+if (!isWorker) {
+  process.on('message', (message) => void distribute(message as Order));
+  process.stdout.write('distributor ready\n');
+}
+
+/** What the test asks for: an order and its task in one transaction, which is rolled back when told so. */
+interface Order {
+  ids: string[];
+  mode: 'transaction' | 'keyed';
+  rollBack?: boolean;
+}
+
+async function distribute({ ids, mode, rollBack }: Order): Promise<void> {
+  const task = mode === 'keyed' ? EffectByKey : EffectInTransaction;
+  const distributor = app.get(TaskDistributor);
+  try {
+    await app.get(DataSource).transaction(async (manager) => {
+      for (const id of ids) {
+        await manager.query('INSERT INTO fault_order (id) VALUES ($1)', [id]);
+        await distributor.distribute(task as never, { order: id }, { manager });
+      }
+      if (rollBack) throw new Error('rolled back, as the test asked');
+    });
+    process.send?.({ ids, committed: true });
+  } catch (error) {
+    process.send?.({ ids, committed: false, why: (error as Error).message });
+  }
+}

@@ -1,0 +1,101 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Violation } from './checker.ts';
+import type { Context, Result, Scenario } from './run.ts';
+import { System, type SystemOptions } from './system.ts';
+
+/** A system that is broken on purpose, and what the checker has to say about it. */
+interface Control {
+  readonly name: string;
+  readonly expected: readonly Violation['kind'][];
+  readonly options: Partial<SystemOptions>;
+  readonly needsRedis: boolean;
+  readonly play: (system: System) => Promise<void>;
+}
+
+const BROKEN = 'test/faults/broken-app.ts';
+const plain = (variant: string, more: Record<string, string> = {}) => ({
+  entries: { front: BROKEN, worker: BROKEN },
+  environment: { VARIANT: variant, ...more },
+  workers: 1,
+});
+
+/** By then a job whose worker has gone silent is another's: a lock of 15 s, and two searches of 7.5 s. */
+const STOP_TIME = 31_000;
+
+const CONTROLS: readonly Control[] = [
+  {
+    name: 'enqueued inside the open transaction',
+    expected: ['phantom'],
+    options: plain('inside'),
+    needsRedis: true,
+    play: async (system) => {
+      await system.start();
+      await system.load((count) => count >= 40);
+    },
+  },
+  {
+    name: 'enqueued after the commit, without a ledger',
+    expected: ['lost'],
+    options: plain('after', { DIE_AT: '10' }),
+    needsRedis: true,
+    play: async (system) => {
+      await system.start();
+      system.front.expectExit();
+      await system.load((count) => count >= 10 || !system.front.isRunning, 1);
+      await system.front.ended;
+      await system.front.start({ DIE_AT: '0' });
+      await system.load((count) => count >= 10);
+    },
+  },
+  {
+    name: 'no fence',
+    expected: ['double effect', 'effect after the fence'],
+    options: { workers: 2, environment: { BROKEN: 'no-fence' } },
+    needsRedis: false,
+    play: async (system) => {
+      await system.start({ 'worker-1': 'worker.in-handler:stop@3' });
+      const app = system.workers[0]!;
+      await system.load(
+        (count) => (app.struck && count >= 20) || count >= 400,
+        2,
+        () => 10,
+      );
+      const end = system.fault('stopped in the handler');
+      await sleep(STOP_TIME);
+      app.signal('SIGCONT');
+      end();
+    },
+  },
+];
+
+/** The checker must find what is wrong with each; one that it does not is what fails here. */
+export function negativeControls(context: Context): Scenario[] {
+  return CONTROLS.filter((control) => !control.needsRedis || context.redis !== undefined).map((control) => ({
+    name: control.name,
+    run: () => runControl(control, context),
+  }));
+}
+
+async function runControl(control: Control, context: Context): Promise<Result> {
+  const system = await System.open({
+    name: `control ${control.name}`,
+    work: 'orders',
+    workers: 1,
+    dispatcher: context.redis ? 'redis' : 'postgres',
+    postgres: context.postgres,
+    redis: context.redis,
+    ...control.options,
+  });
+  try {
+    await control.play(system);
+    const { violations: found } = await system.rest({ recovery: 5_000 });
+    const violations = control.expected
+      .filter((kind) => !found.some((violation) => violation.kind === kind))
+      .map((kind): Violation => ({ kind: 'missed', about: control.name, detail: `the checker did not report a ${kind}` }));
+    const counts = Object.entries(Object.groupBy(found, ({ kind }) => kind)).map(([kind, all]) => `${all.length} × ${kind}`);
+    return { name: control.name, violations, facts: { reported: counts.join(', ') } };
+  } finally {
+    for (const app of system.processes) app.signal('SIGCONT');
+    await system.dispose();
+  }
+}

@@ -1,0 +1,253 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import type { Allowances, Violation } from './checker.ts';
+import { factsOf, refusals } from './kill-matrix.ts';
+import type { MailMood } from './mail-server.ts';
+import { Proxy } from './proxy.ts';
+import type { Context, Result, Scenario } from './run.ts';
+import { PostgresServer, RedisServer } from './servers.ts';
+import { type Dispatcher, System, type Work } from './system.ts';
+
+/** What a scenario may break, because it is its own. */
+interface Surroundings {
+  readonly system: System;
+  readonly postgres: PostgresServer;
+  readonly redis: RedisServer | undefined;
+  /** Between the workers and Redis, and between the workers and Postgres. */
+  readonly redisProxy: Proxy | undefined;
+  readonly databaseProxy: Proxy;
+}
+
+interface Outage {
+  readonly name: string;
+  readonly dispatchers: readonly Dispatcher[];
+  readonly work: Work;
+  readonly inShort?: readonly Dispatcher[];
+  /** A server of its own that the scenario takes down. */
+  readonly owns?: 'redis' | 'postgres';
+  readonly maxConnections?: number;
+  /** Whoever signs up must not notice. */
+  readonly unnoticed: boolean;
+  readonly allowances?: Partial<Allowances>;
+  readonly strike: (surroundings: Surroundings) => Promise<void>;
+}
+
+const BOTH: readonly Dispatcher[] = ['redis', 'postgres'];
+const REDIS: readonly Dispatcher[] = ['redis'];
+const seconds = (count: number) => sleep(count * 1_000);
+
+/** Redis cannot be reached for a while, and has kept everything. */
+const redisGone = (duration: number): Outage => ({
+  name: `Redis gone ${duration} s`,
+  dispatchers: REDIS,
+  work: 'sign-ups',
+  ...(duration === 8 && { inShort: REDIS }),
+  unnoticed: true,
+  strike: async ({ redisProxy }) => {
+    redisProxy!.cut();
+    await seconds(duration);
+    redisProxy!.restore();
+  },
+});
+
+/** Redis is killed, and comes back empty. */
+const redisKilled = (duration: number): Outage => ({
+  name: `Redis killed, back empty after ${duration} s`,
+  dispatchers: REDIS,
+  work: 'sign-ups',
+  ...(duration === 3 && { inShort: REDIS }),
+  owns: 'redis',
+  unnoticed: true,
+  strike: async ({ redis }) => {
+    await redis!.kill();
+    await seconds(duration);
+    await redis!.launch();
+  },
+});
+
+const smtp = (mood: MailMood, duration: number, what: string): Outage => ({
+  name: `SMTP ${what}, ${duration} s`,
+  dispatchers: BOTH,
+  work: 'sign-ups',
+  ...(mood !== 'rejecting' && { inShort: REDIS }),
+  unnoticed: true,
+  allowances: { burials: mood === 'rejecting' },
+  strike: async ({ system }) => {
+    system.mail.mood = mood;
+    await seconds(duration);
+    system.mail.mood = 'well';
+  },
+});
+
+const OUTAGES: readonly Outage[] = [
+  ...[3, 8, 15, 60].map(redisGone),
+  ...[3, 15].map(redisKilled),
+  {
+    name: 'FLUSHALL',
+    dispatchers: REDIS,
+    work: 'orders',
+    inShort: REDIS,
+    owns: 'redis',
+    unnoticed: true,
+    strike: async ({ redis }) => {
+      for (let i = 0; i < 3; i++) {
+        await redis!.admin.flushall();
+        await sleep(700);
+      }
+    },
+  },
+  {
+    name: 'Redis out of memory, 10 s',
+    dispatchers: REDIS,
+    work: 'sign-ups',
+    inShort: REDIS,
+    owns: 'redis',
+    unnoticed: true,
+    strike: async ({ redis }) => {
+      await redis!.admin.config('SET', 'maxmemory', '1mb');
+      await seconds(10);
+      await redis!.admin.config('SET', 'maxmemory', '0');
+    },
+  },
+  {
+    name: 'Postgres restarted, away 3 s',
+    dispatchers: BOTH,
+    work: 'sign-ups',
+    inShort: REDIS,
+    owns: 'postgres',
+    unnoticed: false,
+    strike: ({ postgres }) => postgres.restart(3_000),
+  },
+  {
+    name: 'Postgres restarted, away 20 s',
+    dispatchers: BOTH,
+    work: 'sign-ups',
+    owns: 'postgres',
+    unnoticed: false,
+    strike: ({ postgres }) => postgres.restart(20_000),
+  },
+  {
+    name: 'Postgres backends terminated in a stream, 8 s',
+    dispatchers: BOTH,
+    work: 'orders',
+    inShort: BOTH,
+    unnoticed: false,
+    strike: async ({ system }) => {
+      for (const until = Date.now() + 8_000; Date.now() < until; await sleep(250)) {
+        await system.query(
+          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'fault-test'`,
+        );
+      }
+    },
+  },
+  {
+    name: 'Postgres connections exhausted, 10 s',
+    dispatchers: BOTH,
+    work: 'orders',
+    inShort: ['postgres'],
+    owns: 'postgres',
+    maxConnections: 60,
+    unnoticed: false,
+    strike: ({ postgres, system }) => exhaustConnections(postgres, system, 10_000),
+  },
+  smtp('refusing', 8, 'refusing for now'),
+  smtp('rejecting', 8, 'refusing for good'),
+  smtp('hanging', 12, 'hanging'),
+  smtp('dropping', 5, 'accepting, then dropping'),
+  {
+    name: 'half-open under the blocking reads',
+    dispatchers: REDIS,
+    work: 'sign-ups',
+    inShort: REDIS,
+    unnoticed: true,
+    strike: async ({ redisProxy }) => {
+      redisProxy!.swallow();
+    },
+  },
+  {
+    name: 'half-open under LISTEN and the pools',
+    dispatchers: BOTH,
+    work: 'sign-ups',
+    inShort: BOTH,
+    unnoticed: true,
+    strike: async ({ databaseProxy }) => {
+      databaseProxy.swallow();
+    },
+  },
+];
+
+export function outages(context: Context): Scenario[] {
+  return OUTAGES.flatMap((outage) =>
+    (context.short ? (outage.inShort ?? []) : outage.dispatchers)
+      .filter((dispatcher) => outage.dispatchers.includes(dispatcher) && context.dispatchers.includes(dispatcher))
+      .map((dispatcher) => {
+        const name = `${outage.name} (${dispatcher})`;
+        return { name, run: () => runOutage(name, outage, dispatcher, context) };
+      }),
+  );
+}
+
+async function runOutage(name: string, outage: Outage, dispatcher: Dispatcher, context: Context): Promise<Result> {
+  await using resources = new AsyncDisposableStack();
+  const postgres = outage.owns === 'postgres' ? await PostgresServer.start(outage.maxConnections ?? 100) : context.postgres;
+  if (postgres !== context.postgres) resources.defer(() => postgres.stop());
+  const redis = dispatcher !== 'redis' ? undefined : outage.owns === 'redis' ? await RedisServer.start() : context.redis;
+  if (redis && redis !== context.redis) resources.defer(() => redis.stop());
+  const redisProxy = redis && (await Proxy.start(redis.address));
+  if (redisProxy) resources.defer(() => redisProxy.stop());
+  const databaseProxy = await Proxy.start(new URL(postgres.url).host);
+  resources.defer(() => databaseProxy.stop());
+  const system = await System.open({
+    name: `outage ${name}`,
+    work: outage.work,
+    workers: 2,
+    dispatcher,
+    postgres,
+    redis,
+    ...(redisProxy && { redisAddress: `127.0.0.1:${redisProxy.port}` }),
+    workersDatabasePort: databaseProxy.port,
+    // Small pools, so that what is meant to exhaust the server does not have to open hundreds of connections.
+    environment: { DATABASE_POOL_SIZE: '5' },
+  });
+  resources.defer(() => system.dispose());
+  await system.start();
+
+  let over = false;
+  const load = system.load(
+    () => over,
+    2,
+    () => (outage.work === 'orders' ? 40 : 400),
+  );
+  await sleep(1_500);
+  const end = system.fault(outage.name);
+  await outage.strike({ system, postgres, redis, redisProxy, databaseProxy });
+  end();
+  await sleep(2_000);
+  over = true;
+  await load;
+  const rest = await system.rest(outage.allowances);
+  const violations: Violation[] = [...rest.violations];
+  if (outage.unnoticed) violations.push(...refusals(system));
+  violations.push(...(await system.close()));
+  return { name, violations, recovery: rest.recovery, facts: factsOf(system) };
+}
+
+/** Takes every connection that the server has, also those that the apps had, for `duration` milliseconds. */
+async function exhaustConnections(postgres: PostgresServer, system: System, duration: number): Promise<void> {
+  const held: pg.Client[] = [];
+  for (const until = Date.now() + duration; Date.now() < until;) {
+    const client = new pg.Client({ connectionString: postgres.url, connectionTimeoutMillis: 2_000 });
+    client.on('error', () => undefined);
+    try {
+      await client.connect();
+      held.push(client);
+    } catch {
+      // Full: what the apps hold becomes free, and is ours as likely as theirs.
+      await held[0]?.query(
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name <> 'fault-test'`,
+        [new URL(system.databaseUrl).pathname.slice(1)],
+      );
+    }
+  }
+  await Promise.all(held.map((client) => client.end().catch(() => undefined)));
+}

@@ -1,0 +1,171 @@
+import {
+  create,
+  type DescMessage,
+  type DescMethodUnary,
+  fromBinary,
+  fromJson,
+  getOption,
+  type JsonValue,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+  toJson,
+} from '@bufbuild/protobuf';
+import { anyUnpack } from '@bufbuild/protobuf/wkt';
+import { Client, credentials, Metadata, status as Code } from '@grpc/grpc-js';
+import { BadRequestSchema, httpOption, StatusSchema } from '@app/contract';
+
+export { Code };
+
+/** What an RPC was answered with, the same on both transports. */
+export interface Answer<O extends DescMessage> {
+  readonly code: Code;
+  readonly message: string;
+  readonly violations: readonly { readonly field: string; readonly description: string }[];
+  /** Present when the code is OK. */
+  readonly response?: MessageShape<O>;
+  readonly requestId: string | undefined;
+}
+
+/** Calls the api's RPCs over one of its transports. */
+export interface Caller {
+  readonly transport: 'http' | 'grpc';
+  call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    headers?: Readonly<Record<string, string>>,
+  ): Promise<Answer<O>>;
+  close(): void;
+}
+
+/** The HTTP statuses of the contract. */
+const HTTP_STATUS: Readonly<Partial<Record<Code, number>>> = {
+  [Code.OK]: 200,
+  [Code.INVALID_ARGUMENT]: 400,
+  [Code.NOT_FOUND]: 404,
+  [Code.ALREADY_EXISTS]: 409,
+  [Code.RESOURCE_EXHAUSTED]: 429,
+  [Code.FAILED_PRECONDITION]: 400,
+  [Code.INTERNAL]: 500,
+  [Code.UNAVAILABLE]: 503,
+};
+
+/** Where the contract's HTTP rule puts a method. */
+export function httpPath(method: DescMethodUnary): string {
+  const { pattern } = getOption(method, httpOption);
+  if (pattern.case !== 'post') throw new Error(`${method.toString()} is not a POST`);
+  return pattern.value;
+}
+
+/** Reads the error body of an HTTP answer. @throws when it is not the one that the contract promises for that status. */
+export async function readHttpError(response: Response): Promise<Omit<Answer<DescMessage>, 'response'>> {
+  const body = (await response.json()) as {
+    code: Code;
+    message: string;
+    details: { '@type': string; fieldViolations: { field: string; description: string }[] }[];
+  };
+  if (HTTP_STATUS[body.code] !== response.status) throw new Error(`status ${response.status} with ${JSON.stringify(body)}`);
+  return {
+    code: body.code,
+    message: body.message,
+    violations: body.details
+      .filter((detail) => detail['@type'] === 'type.googleapis.com/google.rpc.BadRequest')
+      .flatMap((detail) => detail.fieldViolations),
+    requestId: response.headers.get('x-request-id') ?? undefined,
+  };
+}
+
+/** Calls with fetch, as a browser would. */
+export class HttpCaller implements Caller {
+  readonly transport = 'http';
+
+  constructor(readonly origin: string) {}
+
+  async call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<Answer<O>> {
+    const response = await fetch(`${this.origin}${httpPath(method)}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: JSON.stringify(toJson(method.input, create(method.input, request) as MessageShape<I>)),
+    });
+    if (!response.ok) return readHttpError(response);
+    return {
+      code: Code.OK,
+      message: '',
+      violations: [],
+      response: fromJson(method.output, (await response.json()) as JsonValue),
+      requestId: response.headers.get('x-request-id') ?? undefined,
+    };
+  }
+
+  close(): void {
+    // fetch keeps its connections to itself.
+  }
+}
+
+/** Calls with grpc-js, straight from the descriptors. */
+export class GrpcCaller implements Caller {
+  readonly transport = 'grpc';
+  private readonly client: Client;
+
+  constructor(address: string) {
+    // A server that was away is tried again at once, and not after a minute.
+    this.client = new Client(address, credentials.createInsecure(), { 'grpc.initial_reconnect_backoff_ms': 50, 'grpc.max_reconnect_backoff_ms': 200 });
+  }
+
+  /** Resolves when a server answers there. */
+  ready(within: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.client.waitForReady(Date.now() + within, (error) => (error ? reject(error) : resolve()));
+    });
+  }
+
+  call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    headers: Readonly<Record<string, string>> = {},
+  ): Promise<Answer<O>> {
+    const metadata = new Metadata();
+    for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
+    return new Promise((resolve) => {
+      let initial: Metadata | undefined;
+      const call = this.client.makeUnaryRequest(
+        `/${method.parent.typeName}/${method.name}`,
+        (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
+        (bytes) => fromBinary(method.output, bytes),
+        create(method.input, request) as MessageShape<I>,
+        metadata,
+        { deadline: Date.now() + 30_000 },
+        (error, response) => {
+          if (!error) return resolve({ code: Code.OK, message: '', violations: [], response: response!, requestId: idOf(initial) });
+          const [details] = error.metadata.get('grpc-status-details-bin');
+          resolve({
+            code: error.code,
+            message: error.details,
+            violations: details instanceof Buffer ? violationsOf(details) : [],
+            requestId: idOf(error.metadata),
+          });
+        },
+      );
+      call.on('metadata', (received: Metadata) => (initial = received));
+    });
+  }
+
+  close(): void {
+    this.client.close();
+  }
+}
+
+function idOf(metadata: Metadata | undefined): string | undefined {
+  return metadata?.get('x-request-id')[0]?.toString();
+}
+
+function violationsOf(status: Buffer): Answer<DescMessage>['violations'] {
+  return fromBinary(StatusSchema, status).details.flatMap((any) => {
+    const detail = anyUnpack(any, BadRequestSchema);
+    return (detail?.fieldViolations ?? []).map(({ field, description }) => ({ field, description }));
+  });
+}

@@ -1,0 +1,135 @@
+import type { Socket } from 'node:net';
+import { simpleParser } from 'mailparser';
+import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from 'smtp-server';
+import { eventually } from './eventually.js';
+import { unusedPort } from './ports.js';
+
+/** A mail as it came in, whether it was accepted or not. */
+export interface ReceivedMail {
+  readonly to: string;
+  readonly messageId: string;
+  readonly subject: string;
+  readonly text: string;
+  readonly html: string;
+  /** The first address of our page in its text. */
+  readonly link: string;
+  readonly token: string;
+}
+
+/**
+ * What the server does with a mail for somebody: takes it, refuses it with a
+ * code (its text repeats the address, as servers do), never answers, or cuts
+ * the connection. A function runs before the mail is accepted.
+ */
+export type Reaction =
+  | 'accept'
+  | 'hang'
+  | 'drop'
+  | { readonly refuse: number; readonly at: 'recipient' | 'data' }
+  | ((mail: ReceivedMail) => void | Promise<void>);
+
+/** A real SMTP server that does to each recipient's mail what a test wants. */
+export class MailServer {
+  /** The mails that were accepted. */
+  readonly mails: ReceivedMail[] = [];
+  /** Every try to deliver one, accepted or not; those that were refused at the recipient have no content. */
+  readonly tries: { readonly to: string; readonly mail?: ReceivedMail }[] = [];
+  private readonly reactions = new Map<string, Reaction>();
+  private server: SMTPServer | undefined;
+  private sockets = new Map<number, Socket>();
+
+  private constructor(readonly port: number) {}
+
+  static async start(): Promise<MailServer> {
+    const server = new MailServer(await unusedPort());
+    await server.open();
+    return server;
+  }
+
+  get url(): string {
+    return `smtp://127.0.0.1:${this.port}`;
+  }
+
+  /** From now on, mail to this address is treated so. */
+  when(address: string, reaction: Reaction): void {
+    this.reactions.set(address.toLowerCase(), reaction);
+  }
+
+  mailsTo(address: string): ReceivedMail[] {
+    return this.mails.filter((mail) => mail.to === address.toLowerCase());
+  }
+
+  triesTo(address: string): { readonly mail?: ReceivedMail }[] {
+    return this.tries.filter((attempt) => attempt.to === address.toLowerCase());
+  }
+
+  /** Waits for the nth accepted mail to an address, the first by default. */
+  mailTo(address: string, nth = 1, within = 30_000): Promise<ReceivedMail> {
+    return eventually(() => this.mailsTo(address)[nth - 1], within);
+  }
+
+  /** Listens, on the same port as before. */
+  async open(): Promise<void> {
+    const server = new SMTPServer({
+      disabledCommands: ['STARTTLS', 'AUTH'],
+      disableReverseLookup: true,
+      onRcptTo: ({ address }, _session, done) => {
+        const reaction = this.reactionTo(address);
+        if (typeof reaction === 'object' && reaction.at === 'recipient') {
+          this.tries.push({ to: address.toLowerCase() });
+          return done(refusal(reaction.refuse, address));
+        }
+        done();
+      },
+      onData: (stream, session, done) => void this.receive(stream, session, done),
+    });
+    server.on('error', () => undefined);
+    server.server.on('connection', (socket: Socket) => {
+      const { remotePort = 0 } = socket;
+      this.sockets.set(remotePort, socket);
+      socket.once('close', () => this.sockets.delete(remotePort));
+    });
+    await new Promise<void>((resolve) => server.listen(this.port, '127.0.0.1', resolve));
+    this.server = server;
+  }
+
+  /** Goes down, with all of its connections. */
+  async close(): Promise<void> {
+    const { server } = this;
+    if (!server) return;
+    this.server = undefined;
+    const closed = new Promise<void>((resolve) => server.close(resolve));
+    for (const socket of this.sockets.values()) socket.destroy();
+    await closed;
+  }
+
+  private reactionTo(address: string): Reaction {
+    return this.reactions.get(address.toLowerCase()) ?? 'accept';
+  }
+
+  private async receive(stream: SMTPServerDataStream, session: SMTPServerSession, done: (error?: Error | null) => void): Promise<void> {
+    const address = session.envelope.rcptTo[0]?.address ?? '';
+    const mail = await parse(stream, address.toLowerCase());
+    this.tries.push({ to: mail.to, mail });
+    const reaction = this.reactionTo(address);
+    if (reaction === 'hang') return;
+    if (reaction === 'drop') {
+      this.sockets.get(session.remotePort)?.destroy();
+      return;
+    }
+    if (typeof reaction === 'object') return done(refusal(reaction.refuse, address));
+    this.mails.push(mail);
+    if (typeof reaction === 'function') await reaction(mail);
+    done();
+  }
+}
+
+function refusal(responseCode: number, address: string): Error {
+  return Object.assign(new Error(`<${address}>: not today`), { responseCode });
+}
+
+async function parse(stream: SMTPServerDataStream, to: string): Promise<ReceivedMail> {
+  const { messageId = '', subject = '', text = '', html } = await simpleParser(stream, { skipTextToHtml: true });
+  const [link = '', token = ''] = /https?:\/\/\S+\/verify-email\?token=([\w-]+)/.exec(text) ?? [];
+  return { to, messageId, subject, text, html: html || '', link, token };
+}
