@@ -14,7 +14,7 @@ const FOUND_WITHIN = 40_000;
 
 /** Processes that are killed in the middle of the main job: one suite for every dispatcher. */
 export function describeCrashes(dispatcher: Dispatcher): void {
-  describe.skipIf(!isAvailable(dispatcher))(`a crash, with the queues in ${dispatcher}`, { concurrent: true }, () => {
+  describe.skipIf(!isAvailable(dispatcher))(`a crash, with the queues in ${dispatcher}`, { concurrent: true, timeout: 120_000 }, () => {
     /** What must be true of whoever signed up, whatever crashed: a mail, all of them one, and nothing left to do. */
     async function expectMailed(waybill: Waybill, email: string) {
       const mail = await waybill.mail.mailTo(email, 1, FOUND_WITHIN);
@@ -88,6 +88,7 @@ export function describeCrashes(dispatcher: Dispatcher): void {
         );
         api.crash();
         expect((await answer).code).toBe(Code.UNAVAILABLE);
+        await api.end();
 
         await waybill.startApi();
         await expectMailed(waybill, person.email);

@@ -13,7 +13,7 @@ const WAITING = 'the database cannot be reached; waiting for it';
 
 /** A database that is not there, at the start or later: one suite for every dispatcher. */
 export function describeDatabaseOutage(dispatcher: Dispatcher): void {
-  describe.skipIf(!isAvailable(dispatcher))(`an outage of Postgres, with the queues in ${dispatcher}`, () => {
+  describe.skipIf(!isAvailable(dispatcher))(`an outage of Postgres, with the queues in ${dispatcher}`, { timeout: 120_000 }, () => {
     let postgres: PrivatePostgres;
     let waybill: Waybill;
     beforeAll(async () => {

@@ -25,7 +25,7 @@ describe.skipIf(!hasPrivateRedis)('an outage of Redis', () => {
     const person = somebody();
     const begin = performance.now();
     expect((await waybill.http.call(UserService.method.createUser, person)).code).toBe(Code.OK);
-    expect(performance.now() - begin).toBeLessThan(3_000);
+    expect(performance.now() - begin).toBeLessThan(10_000);
     return person;
   };
   const troubles = () => waybill.worker.lines.filter(({ level }) => level >= WARN);
@@ -71,7 +71,7 @@ describe.skipIf(!hasPrivateRedis)('an outage of Redis', () => {
     const { email } = await signUp();
     const begin = performance.now();
     expect(await Promise.all([waybill.api.stop(), waybill.worker.stop()])).toEqual([0, 0]);
-    expect(performance.now() - begin).toBeLessThan(10_000);
+    expect(performance.now() - begin).toBeLessThan(15_000);
 
     await redis.start();
     await waybill.startWorker();

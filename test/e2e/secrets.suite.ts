@@ -104,7 +104,11 @@ export function describeSecrets(dispatcher: Dispatcher): void {
         waybill.mail.when(retried.email, { refuse: 451, at: 'data' });
         for (const each of [well, dead, retried, well]) await caller.call(createUser, each, secret);
         await caller.call(createUser, { ...well, username: canaries.body, email: `${canaries.refusedEmail}@example.com` }, secret);
-        await caller.call(createUser, { password: canaries.password, fullName: `<${canaries.name}>`, email: canaries.refusedEmail }, secret);
+        await caller.call(
+          createUser,
+          { password: canaries.password, fullName: `<${canaries.name}>`, email: canaries.refusedEmail },
+          secret,
+        );
         await caller.call(resendVerificationEmail, { email: dead.email }, secret);
         const { token } = await waybill.mail.mailTo(well.email);
         await eventually(() => waybill.mail.triesTo(retried.email).length === 1);
@@ -126,7 +130,10 @@ export function describeSecrets(dispatcher: Dispatcher): void {
       }
       await eventually(async () => {
         const ledger = await waybill.ledger();
-        return ledger.filter(({ state }) => state === 'dead').length >= 2 && ledger.filter(({ failures, state }) => failures === 1 && state === 'dispatched').length === 2;
+        return (
+          ledger.filter(({ state }) => state === 'dead').length >= 2 &&
+          ledger.filter(({ failures, state }) => failures === 1 && state === 'dispatched').length === 2
+        );
       });
     }
 
@@ -136,7 +143,13 @@ export function describeSecrets(dispatcher: Dispatcher): void {
       expect(waybill.worker.lines.filter(({ msg }) => msg === 'task buried').length).toBeGreaterThanOrEqual(2);
       expect(tables.get('public.users')).toContain(canaries.email);
       expect(tables.get('public.task')).toContain('retry skipped');
-      const queues = dispatcher === 'redis' ? redis : [...tables].filter(([name]) => name.startsWith('bullmq.')).map(([, rows]) => rows).join();
+      const queues =
+        dispatcher === 'redis'
+          ? redis
+          : [...tables]
+              .filter(([name]) => name.startsWith('bullmq.'))
+              .map(([, rows]) => rows)
+              .join();
       expect(queues).toContain('account.send_verification_email');
       expect(queues).toContain('the mail could not be sent');
       expect(dashboard).toContain('the mail could not be sent');

@@ -46,7 +46,12 @@ describe.concurrent('the api, when it is told to end', () => {
       await signUps.waiting(2);
 
       const exit = api.stop();
-      await eventually(() => waybill.fetch('/healthz').then(() => false, () => true));
+      await eventually(() =>
+        waybill.fetch('/healthz').then(
+          () => false,
+          () => true,
+        ),
+      );
       expect(api.isRunning).toBe(true);
       await signUps.release();
       const answered = performance.now();

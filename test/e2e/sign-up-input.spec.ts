@@ -1,4 +1,7 @@
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { type IncomingMessage, request as httpRequest } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { UserService } from '@app/contract';
 import { verify } from '@node-rs/argon2';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -132,7 +135,14 @@ describe.each(['http', 'grpc'] as const)('passwords and names, over %s', (transp
     });
     expect(answer.code).toBe(Code.INVALID_ARGUMENT);
     // Too long and of the wrong characters are two violations of one field.
-    expect(answer.violations.map(({ field }) => field).sort()).toEqual(['email', 'fullName', 'fullName', 'password', 'username', 'username']);
+    expect(answer.violations.map(({ field }) => field).sort()).toEqual([
+      'email',
+      'fullName',
+      'fullName',
+      'password',
+      'username',
+      'username',
+    ]);
     expect(JSON.stringify(answer)).not.toContain('alert');
   });
 
@@ -157,7 +167,6 @@ describe('bodies that are no request', () => {
     ['invalid UTF-8', invalidUtf8, 'application/json', Code.INVALID_ARGUMENT],
     ['a lone surrogate', () => valid().replace('Zoë', String.raw`\ud800`), 'application/json', Code.INVALID_ARGUMENT],
     ['a NUL', () => valid().replace('pass-', String.raw`pass-\u0000`), 'application/json', Code.INVALID_ARGUMENT],
-    ['10 MB', () => `{"username":"${'x'.repeat(10 << 20)}"}`, 'application/json', Code.RESOURCE_EXHAUSTED],
     ['deep nesting', () => `${'{"a":'.repeat(10_000)}1${'}'.repeat(10_000)}`, 'application/json', Code.INVALID_ARGUMENT],
     ['deep arrays in a field', () => `{"username":${'['.repeat(20_000)}${']'.repeat(20_000)}}`, 'application/json', Code.INVALID_ARGUMENT],
     ['another content type', valid, 'text/plain', Code.INVALID_ARGUMENT],
@@ -165,6 +174,23 @@ describe('bodies that are no request', () => {
   ])('%s', async (_, body, contentType, code) => {
     const response = await waybill.fetch(path, { method: 'POST', headers: { 'content-type': contentType }, body: body() });
     expect((await readHttpError(response)).code).toBe(code);
+  });
+
+  it.each([
+    ['that says it has 10 MB', { 'content-length': String(10 << 20) }],
+    ['that does not say how long it is', { 'transfer-encoding': 'chunked' }],
+  ])('a body %s is refused before it has come', async (_, headers) => {
+    const { hostname, port } = new URL(waybill.http.origin);
+    const request = httpRequest({ hostname, port, path, method: 'POST', headers: { 'content-type': 'application/json', ...headers } });
+    const answered = once(request, 'response');
+    // Never more than a little above what is accepted, and never the end of it: only a refusal can answer this.
+    request.write(`{"username":"${'x'.repeat(66_000)}`);
+    const [response] = (await answered) as [IncomingMessage];
+    expect([response.statusCode, JSON.parse(await text(response))]).toEqual([
+      429,
+      expect.objectContaining({ code: Code.RESOURCE_EXHAUSTED }),
+    ]);
+    request.on('error', () => undefined).destroy();
   });
 
   it('fields that nobody knows are ignored, and both spellings are read', async () => {

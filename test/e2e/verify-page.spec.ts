@@ -66,9 +66,10 @@ describe.skipIf(executablePath === undefined)('the verify page in a browser', ()
     await waybill.http.call(UserService.method.createUser, person);
     const mail = await waybill.mail.mailTo(person.email);
     const isVerified = async () => {
-      const [row] = await waybill.database.query<{ verified: boolean }>('SELECT is_email_verified AS verified FROM users WHERE email = $1', [
-        person.email,
-      ]);
+      const [row] = await waybill.database.query<{ verified: boolean }>(
+        'SELECT is_email_verified AS verified FROM users WHERE email = $1',
+        [person.email],
+      );
       return row?.verified;
     };
     return { ...mail, isVerified };
@@ -139,8 +140,8 @@ describe.skipIf(executablePath === undefined)('the verify page in a browser', ()
     const { page } = visited;
     await page.goto(link);
     // Were the policy's hash not the style's, the button would be the browser's grey one.
-    expect(await page.getByRole('button').evaluate((button) => button.ownerDocument.defaultView!.getComputedStyle(button).backgroundColor)).toBe(
-      'rgb(138, 180, 255)',
-    );
+    expect(
+      await page.getByRole('button').evaluate((button) => button.ownerDocument.defaultView!.getComputedStyle(button).backgroundColor),
+    ).toBe('rgb(138, 180, 255)');
   });
 });

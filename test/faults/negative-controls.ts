@@ -19,8 +19,12 @@ const plain = (variant: string, more: Record<string, string> = {}) => ({
   workers: 1,
 });
 
-/** By then a job whose worker has gone silent is another's: a lock of 15 s, and two searches of 7.5 s. */
-const STOP_TIME = 31_000;
+/** Longer than it takes until a job whose worker has gone silent is another's: a lock of 15 s, and two searches of 7.5 s. */
+const PATIENCE = 60_000;
+
+async function waitUntil(condition: () => boolean): Promise<void> {
+  for (const until = Date.now() + PATIENCE; !condition() && Date.now() < until;) await sleep(20);
+}
 
 const CONTROLS: readonly Control[] = [
   {
@@ -41,7 +45,7 @@ const CONTROLS: readonly Control[] = [
     play: async (system) => {
       await system.start();
       system.front.expectExit();
-      await system.load((count) => count >= 10 || !system.front.isRunning, 1);
+      await system.load((count) => count >= 20 || !system.front.isRunning, 1);
       await system.front.ended;
       await system.front.start({ DIE_AT: '0' });
       await system.load((count) => count >= 10);
@@ -50,18 +54,27 @@ const CONTROLS: readonly Control[] = [
   {
     name: 'no fence',
     expected: ['double effect', 'effect after the fence'],
-    options: { workers: 2, environment: { BROKEN: 'no-fence' } },
+    options: { workers: 2, environment: { BROKEN: 'no-fence', EFFECT_PAUSE: '1000' } },
     needsRedis: false,
     play: async (system) => {
-      await system.start({ 'worker-1': 'worker.in-handler:stop@3' });
+      await system.start();
       const app = system.workers[0]!;
-      await system.load(
-        (count) => (app.struck && count >= 20) || count >= 400,
+      let over = false;
+      const load = system.load(
+        () => over,
         2,
-        () => 10,
+        () => 20,
       );
+      // Several of its handlers have begun and are before their effect.
+      const recent = () => system.history.of('started').filter(({ pid, at }) => pid === app.pid && at > Date.now() - 500);
+      await waitUntil(() => recent().length >= 8);
+      app.signal('SIGSTOP');
+      over = true;
       const end = system.fault('stopped in the handler');
-      await sleep(STOP_TIME);
+      await load;
+      const begunTwice = () => [...Map.groupBy(system.history.of('started'), ({ task }) => task).values()].some(({ length }) => length > 1);
+      await waitUntil(begunTwice);
+      await sleep(3_000);
       app.signal('SIGCONT');
       end();
     },

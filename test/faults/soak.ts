@@ -13,6 +13,8 @@ import { type Dispatcher, LOG_DIR, System } from './system.ts';
 /** Orders in one transaction, and how many may be on their way at once. */
 const BATCH = 50;
 const BACKLOG = 4_000;
+/** How long the tasks of the short version are spread over. Milliseconds. */
+const SHORT_DURATION = 12_000;
 /** BullMQ remembers a completed job for a minute. */
 const MEMORY_OF_JOBS = 65_000;
 /** What is left when the work is done: failed jobs that BullMQ keeps for operators, and a few keys for each queue. */
@@ -53,7 +55,8 @@ async function runSoak(name: string, size: number, dispatcher: Dispatcher, conte
 
   let placed = 0;
   let over = false;
-  const faults = haveFaults(system, redis, proxy, random, () => over);
+  const pauses: [number, number] = context.short ? [500, 2_000] : [1_500, 5_000];
+  const faults = haveFaults(system, { redis, proxy }, random, pauses, () => over);
   let early: ReturnType<typeof footprints> | undefined;
   while (placed < size) {
     const [row] = await system.query<{ count: string }>('SELECT count(*) FROM task').catch(() => []);
@@ -64,6 +67,8 @@ async function runSoak(name: string, size: number, dispatcher: Dispatcher, conte
     const ids = Array.from({ length: Math.min(BATCH, size - placed) }, () => randomUUID());
     placed += await system.placeOrders(ids, random.next() < 0.9 ? 'transaction' : 'keyed', random.next() < 0.02);
     if (placed > size / 5) early ??= footprints(system);
+    // So that the few tasks of the short version last for some faults.
+    if (context.short) await sleep((SHORT_DURATION * BATCH) / size);
   }
   over = true;
   const struck = await faults;
@@ -97,9 +102,9 @@ async function runSoak(name: string, size: number, dispatcher: Dispatcher, conte
 /** A fault every few seconds. The first worker lives through all of them: it is the one that could grow. @returns how many. */
 async function haveFaults(
   system: System,
-  redis: RedisServer | undefined,
-  proxy: Proxy | undefined,
+  { redis, proxy }: { redis: RedisServer | undefined; proxy: Proxy | undefined },
   random: Random,
+  pauses: [number, number],
   isOver: () => boolean,
 ): Promise<number> {
   const mortals = system.workers.slice(1);
@@ -139,7 +144,7 @@ async function haveFaults(
   };
   let count = 0;
   while (!isOver()) {
-    await sleep(random.between(1_500, 5_000));
+    await sleep(random.between(...pauses));
     if (isOver()) break;
     const what = random.pick(Object.keys(kinds));
     const end = system.fault(what);

@@ -113,7 +113,10 @@ export class GrpcCaller implements Caller {
 
   constructor(address: string) {
     // A server that was away is tried again at once, and not after a minute.
-    this.client = new Client(address, credentials.createInsecure(), { 'grpc.initial_reconnect_backoff_ms': 50, 'grpc.max_reconnect_backoff_ms': 200 });
+    this.client = new Client(address, credentials.createInsecure(), {
+      'grpc.initial_reconnect_backoff_ms': 50,
+      'grpc.max_reconnect_backoff_ms': 200,
+    });
   }
 
   /** Resolves when a server answers there. */

@@ -27,7 +27,18 @@ export class PrivateRedis {
   }
 
   async start(): Promise<void> {
-    const args = ['--port', String(this.port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--maxmemory-policy', 'noeviction'];
+    const args = [
+      '--port',
+      String(this.port),
+      '--bind',
+      '127.0.0.1',
+      '--save',
+      '',
+      '--appendonly',
+      'no',
+      '--maxmemory-policy',
+      'noeviction',
+    ];
     const child = spawn(program!, args, { cwd: tmpdir(), stdio: 'ignore' });
     child.once('exit', endWithThisProcess(child.pid!, 'TERM'));
     this.child = child;

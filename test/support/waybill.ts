@@ -1,4 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
+import pLimit from 'p-limit';
 import { inject } from 'vitest';
 import { AppProcess, type LogLine } from './app-process.js';
 import { type Caller, GrpcCaller, HttpCaller } from './callers.js';
@@ -34,6 +35,8 @@ export class Waybill {
   readonly processes: AppProcess[] = [];
   readonly http: HttpCaller;
   readonly grpc: GrpcCaller;
+  /** A command is a process that loads all of Nest: more of them at once than there are cores only wait for each other. */
+  private readonly commands = pLimit(2);
 
   private constructor(
     readonly database: TestDatabase,
@@ -126,10 +129,12 @@ export class Waybill {
   }
 
   /** Runs the operators' command to its end. */
-  async tasks(...args: string[]): Promise<{ code: number | NodeJS.Signals; output: string }> {
-    const command = this.run('tasks', {}, args);
-    const code = await command.end();
-    return { code, output: command.output };
+  tasks(...args: string[]): Promise<{ code: number | NodeJS.Signals; output: string }> {
+    return this.commands(async () => {
+      const command = this.run('tasks', {}, args);
+      const code = await command.end(60_000);
+      return { code, output: command.output };
+    });
   }
 
   fetch(path: string, init?: RequestInit): Promise<Response> {

@@ -17,6 +17,9 @@ export const CRASH_BUDGET = 3;
 /** How long a payload of a newer version waits for a worker that knows it. Milliseconds. */
 const NEWER_VERSION_DELAY = 60_000;
 
+/** How long a handler may take to end once its lock is lost. Milliseconds. */
+const LOST_LOCK_GRACE = 10_000;
+
 /** Runs around every handler, outermost first; it must call `next` and return what that returns. */
 export type TaskMiddleware = (task: TaskContext, next: () => Promise<unknown>) => Promise<unknown>;
 export const TASK_MIDDLEWARE = Symbol('waybill.task-middleware');
@@ -198,11 +201,23 @@ function limitTime(delivery: Delivery, controller: AbortController): () => void 
   return () => clearTimeout(timer);
 }
 
-/** Settles with the handler, or rejects as soon as the signal aborts: a handler that does not listen is left behind. */
+/**
+ * Settles with the handler, or rejects as soon as the signal aborts: a handler
+ * that does not listen is left behind.
+ *
+ * A lost lock alone is no reason to throw away what the handler has done: it is
+ * told, and may still end. The fence decides whether that counts, and when it
+ * does, the delivery that comes after finds nothing to do.
+ */
 async function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promise<unknown> {
   let onAbort: () => void = () => undefined;
+  let grace: NodeJS.Timeout | undefined;
   const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(signal.reason as Error);
+    onAbort = () => {
+      const isLockLost = signal.reason instanceof Interrupted && signal.reason.interruption === 'lock lost';
+      if (isLockLost) grace = setTimeout(reject, LOST_LOCK_GRACE, signal.reason);
+      else reject(signal.reason as Error);
+    };
     if (signal.aborted) onAbort();
     else signal.addEventListener('abort', onAbort, { once: true });
   });
@@ -212,6 +227,7 @@ async function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promis
     // A handler that passed the signal on fails with an AbortError of its own: the reason is the truth.
     throw signal.aborted ? signal.reason : error;
   } finally {
+    clearTimeout(grace);
     signal.removeEventListener('abort', onAbort);
   }
 }

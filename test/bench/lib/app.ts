@@ -57,7 +57,9 @@ export class App implements AsyncDisposable {
   }
 
   async #until(event: Promise<void>): Promise<number> {
-    const ended = new Promise<never>((_, reject) => this.#child.once('exit', (code) => reject(new Error(`the process ended with ${code}`))));
+    const ended = new Promise<never>((_, reject) =>
+      this.#child.once('exit', (code) => reject(new Error(`the process ended with ${code}`))),
+    );
     const late = wait(PATIENCE, undefined, { ref: false }).then(() => Promise.reject(new Error('the process was not ready in time')));
     await Promise.race([event, ended, late]);
     return now() - this.#startedAt;

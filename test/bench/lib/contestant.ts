@@ -63,7 +63,12 @@ export class Contestant implements AsyncDisposable {
   static async start(name: string, environment: Readonly<Record<string, string>> = {}): Promise<Contestant> {
     const child = fork(fileURLToPath(new URL(`../processes/${name}.ts`, import.meta.url)), [], {
       // BENCH_NODE_OPTIONS is for those who look into it, with --cpu-prof for instance.
-      env: { PATH: process.env['PATH'] ?? '', NODE_ENV: 'production', NODE_OPTIONS: process.env['BENCH_NODE_OPTIONS'] ?? '', ...environment },
+      env: {
+        PATH: process.env['PATH'] ?? '',
+        NODE_ENV: 'production',
+        NODE_OPTIONS: process.env['BENCH_NODE_OPTIONS'] ?? '',
+        ...environment,
+      },
       execArgv: ['--enable-source-maps'],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       serialization: 'advanced',

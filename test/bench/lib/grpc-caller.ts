@@ -8,7 +8,12 @@ export class GrpcConnection {
   constructor(port: number, path: string) {
     this.#session = connect(`http://127.0.0.1:${port}`);
     this.#session.on('error', () => undefined);
-    this.#headers = { [constants.HTTP2_HEADER_METHOD]: 'POST', [constants.HTTP2_HEADER_PATH]: path, 'content-type': 'application/grpc', te: 'trailers' };
+    this.#headers = {
+      [constants.HTTP2_HEADER_METHOD]: 'POST',
+      [constants.HTTP2_HEADER_PATH]: path,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+    };
   }
 
   /** @returns the call's grpc-status. */

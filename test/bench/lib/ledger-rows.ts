@@ -2,7 +2,12 @@ import { TASK_TYPE } from './no-op.task.ts';
 import type { Database } from './stack.ts';
 
 /** Writes ledger rows, as the distributor would have, in one statement; numbered from `from`. */
-export async function insertRows(database: Database, count: number, state: 'pending' | 'dispatched', from = 0): Promise<{ id: string; number: number }[]> {
+export async function insertRows(
+  database: Database,
+  count: number,
+  state: 'pending' | 'dispatched',
+  from = 0,
+): Promise<{ id: string; number: number }[]> {
   return database.query(
     `INSERT INTO task (id, type, queue, payload, version, options, state, dispatched_at, verified_at)
      SELECT uuidv7(), $1, 'default', jsonb_build_object('number', number), 1, '{"maxRetry":25,"timeout":1800000}', $2,

@@ -3,9 +3,10 @@
  * query of VerifyEmail and answer that there is no such token. No framework, no
  * validation, no log, no request id.
  */
+import type { AddressInfo } from 'node:net';
 import { createHash } from 'node:crypto';
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
-import { Server, ServerCredentials, type handleUnaryCall } from '@grpc/grpc-js';
+import { Server, ServerCredentials, type handleUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
 import { fastify } from 'fastify';
 import pg from 'pg';
 import { answer } from '../lib/contestant.ts';
@@ -39,12 +40,15 @@ http.post<{ Body: { token: string } }>('/v1/verify_email', async (request, reply
 await http.listen({ host: '127.0.0.1', port: 0 });
 
 const grpc = new Server();
-const verifyEmail: handleUnaryCall<VerifyEmailRequest, VerifyEmailResponse> = (call, callback) => {
-  redeem(call.request.token).then(
-    () => callback({ code: FAILED_PRECONDITION, details: MESSAGE }),
-    (error: Error) => callback(error),
-  );
+const refuse = async (token: string, callback: sendUnaryData<VerifyEmailResponse>): Promise<void> => {
+  try {
+    await redeem(token);
+    callback({ code: FAILED_PRECONDITION, details: MESSAGE });
+  } catch (error) {
+    callback(error as Error);
+  }
 };
+const verifyEmail: handleUnaryCall<VerifyEmailRequest, VerifyEmailResponse> = (call, callback) => void refuse(call.request.token, callback);
 grpc.addService(
   {
     verifyEmail: {
@@ -63,4 +67,4 @@ const grpcPort = await new Promise<number>((resolve, reject) => {
   grpc.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, port) => (error ? reject(error) : resolve(port)));
 });
 
-answer({ ports: () => ({ http: http.addresses()[0]!.port, grpc: grpcPort }) });
+answer({ ports: () => ({ http: (http.server.address() as AddressInfo).port, grpc: grpcPort }) });

@@ -24,7 +24,12 @@ const PATHS = {
 /** gRPC calls share a few connections, as a client's do. */
 const GRPC_CONNECTIONS = 2;
 
-const signUpOf = (name: string) => ({ username: name, fullName: 'Bench Mark', email: `${name}@example.com`, password: 'correct horse battery' });
+const signUpOf = (name: string) => ({
+  username: name,
+  fullName: 'Bench Mark',
+  email: `${name}@example.com`,
+  password: 'correct horse battery',
+});
 const tokenOf = (name: string) => ({ token: `not-a-token-that-anybody-was-sent-${name}` });
 
 function requestOf(call: Load['call'], name: string): { json: string; binary: Uint8Array } {

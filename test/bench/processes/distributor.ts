@@ -27,7 +27,8 @@ const plainQueue = port === undefined ? undefined : new Queue('default', { conne
 
 type Make = (number: number) => Promise<void>;
 
-const insertRow = `INSERT INTO task (id, type, queue, payload, version, options) VALUES ($1, $2, $3, $4, $5, $6)`;
+/** Into a table like the ledger's, with its indexes, and nothing else. */
+const insertRow = `INSERT INTO bench_task (id, type, queue, payload, version, options) VALUES ($1, $2, $3, $4, $5, $6)`;
 const rowOf = (number: number) => [
   uuidv7(),
   TASK_TYPE,

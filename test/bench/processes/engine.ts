@@ -31,7 +31,12 @@ const logger = createLogger('bench', config);
 
 class EngineModule {}
 Module({
-  imports: [ConfigModule.forRoot(config), LoggingModule.forRoot('bench'), DatabaseModule.forRoot('bench'), TasksModule.forProcessor(config)],
+  imports: [
+    ConfigModule.forRoot(config),
+    LoggingModule.forRoot('bench'),
+    DatabaseModule.forRoot('bench'),
+    TasksModule.forProcessor(config),
+  ],
   providers: [NoOp],
 })(EngineModule);
 

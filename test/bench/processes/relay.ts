@@ -37,7 +37,10 @@ class CountingLedger extends Ledger {
   dispatched = 0;
   onDispatched: () => void = () => undefined;
 
-  override async dispatchPending(limit: number, dispatch: (tasks: PendingTask[], manager: EntityManager) => Promise<void>): Promise<number> {
+  override async dispatchPending(
+    limit: number,
+    dispatch: (tasks: PendingTask[], manager: EntityManager) => Promise<void>,
+  ): Promise<number> {
     const count = await super.dispatchPending(limit, dispatch as never);
     this.dispatched += count;
     this.onDispatched();

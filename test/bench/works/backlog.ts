@@ -38,7 +38,7 @@ export const backlog: Work = {
     }
     const measure = async (own: Backlog): Promise<number> => {
       // As many as are taken come on top: those that wait all the time are what the level says.
-      const waiting = await own.queue.getJobCountByTypes('waiting', 'paused');
+      const waiting = await own.queue.getWaitingCount();
       await add(own, own.waiting + taken - waiting);
       const run = await own.engine.ask<SomeRun>('runSome', { count: taken });
       assertExact(`backlog of ${own.waiting}`, run, run.done);

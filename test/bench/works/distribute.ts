@@ -12,7 +12,13 @@ export interface Made {
 export const PRODUCERS = 10;
 
 const CASES = [
-  { way: 'inTransaction', bare: 'bareTransaction', name: 'distribute in a transaction', anchor: 'bare BEGIN, INSERT, COMMIT (pg)', aim: 0.9 },
+  {
+    way: 'inTransaction',
+    bare: 'bareTransaction',
+    name: 'distribute in a transaction',
+    anchor: 'bare BEGIN, INSERT, COMMIT (pg)',
+    aim: 0.9,
+  },
   { way: 'alone', bare: 'bareStatement', name: 'distribute by itself', anchor: 'bare INSERT that commits (pg)', aim: 0.9 },
 ];
 
@@ -21,15 +27,16 @@ export const distribute: Work = {
   name: 'distribute',
   async run({ stack, pairs, count }): Promise<Figure[]> {
     const database = await stack.createDatabase();
+    await database.query('CREATE TABLE bench_task (LIKE task INCLUDING ALL)');
     const environment = { ...productEnvironment, DATABASE_URL: database.url };
     await using ours = await Contestant.start('distributor', environment);
     await using bare = await Contestant.start('distributor', environment);
     const total = count(8_000);
-    const measure = async (contestant: Contestant, way: string) => {
-      await database.query('TRUNCATE task');
+    const measure = async (contestant: Contestant, way: string, table: 'task' | 'bench_task') => {
+      await database.query(`TRUNCATE ${table}`);
       const { seconds } = await contestant.ask<Made>('make', { way, count: total, producers: PRODUCERS });
       const [found] = await database.query<{ rows: number; unique: number }>(
-        `SELECT count(*)::int AS rows, count(DISTINCT payload)::int AS unique FROM task`,
+        `SELECT count(*)::int AS rows, count(DISTINCT payload)::int AS unique FROM ${table}`,
       );
       if (found?.rows !== total || found.unique !== total) throw new Error(`${way}: ${total} were written, ${JSON.stringify(found)} found`);
       return total / seconds;
@@ -38,8 +45,8 @@ export const distribute: Work = {
     for (const { way, bare: bareWay, name, anchor, aim } of CASES) {
       const measured = await alternate(
         pairs,
-        () => measure(ours, way),
-        () => measure(bare, bareWay),
+        () => measure(ours, way, 'task'),
+        () => measure(bare, bareWay, 'bench_task'),
       );
       figures.push(figureOf({ work: 'distribute', name, anchor, unit: 'rows/s', aim: { kind: 'at least', bound: aim } }, measured));
     }

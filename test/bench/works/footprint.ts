@@ -39,7 +39,9 @@ export const footprint: Work = {
       // It says so on a line of level info.
       read(new App('dist/apps/worker/src/main.js', { ...environment, LOG_LEVEL: 'info' }), (app) => app.says('task processor started'));
     const measureBare = (packages: string) =>
-      read(new App('test/bench/processes/bare-context.ts', { NODE_ENV: 'production', BENCH_PACKAGES: packages }), (app) => app.says('ready'));
+      read(new App('test/bench/processes/bare-context.ts', { NODE_ENV: 'production', BENCH_PACKAGES: packages }), (app) =>
+        app.says('ready'),
+      );
 
     const figures: Figure[] = [];
     for (const [name, measure] of [

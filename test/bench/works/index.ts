@@ -11,4 +11,16 @@ import { shares } from './shares.ts';
 import { wholeWay } from './whole-way.ts';
 
 /** In the order of the table. */
-export const works: readonly Work[] = [engine, shares, wholeWay, distribute, relay, latency, signUps, calls, backlog, postgresDispatcher, footprint];
+export const works: readonly Work[] = [
+  engine,
+  shares,
+  wholeWay,
+  distribute,
+  relay,
+  latency,
+  signUps,
+  calls,
+  backlog,
+  postgresDispatcher,
+  footprint,
+];

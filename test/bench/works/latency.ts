@@ -64,7 +64,12 @@ export const latency: Work = {
       const common = { work: 'latency', anchor: 'queue.add → a plain Worker starts', unit: 'ms', comparedUnit: 'ms' };
       figures.push(
         figureOf(
-          { ...common, name: `commit → handler starts, ${name}, p50`, compare: (ours, anchor) => ours - anchor, aim: { kind: 'at most', bound: 3 } },
+          {
+            ...common,
+            name: `commit → handler starts, ${name}, p50`,
+            compare: (ours, anchor) => ours - anchor,
+            aim: { kind: 'at most', bound: 3 },
+          },
           measured.map(([ours, anchor]) => [ours.p50, anchor.p50]),
         ),
         figureOf(

@@ -9,7 +9,12 @@ import type { Run } from './engine.ts';
 const SLOTS = 15;
 
 const PEERS = [
-  { process: 'pg-boss', anchor: 'pg-boss, 15 workers, batches of 100, no pause', options: { batchSize: 100 }, aim: { kind: 'at least', bound: 1 } as const },
+  {
+    process: 'pg-boss',
+    anchor: 'pg-boss, 15 workers, batches of 100, no pause',
+    options: { batchSize: 100 },
+    aim: { kind: 'at least', bound: 1 } as const,
+  },
   { process: 'pg-boss', anchor: 'pg-boss, 15 workers, one at a time, polling as often as it allows', options: { batchSize: 1 } },
   { process: 'graphile-worker', anchor: 'graphile-worker, concurrency 15', options: {} },
 ];

@@ -32,7 +32,13 @@ export const relay: Work = {
     );
     return [
       figureOf(
-        { work: 'relay', name: 'relay, one', anchor: 'addBulk of such jobs, 500 at a time', unit: 'tasks/s', aim: { kind: 'at least', bound: 0.8 } },
+        {
+          work: 'relay',
+          name: 'relay, one',
+          anchor: 'addBulk of such jobs, 500 at a time',
+          unit: 'tasks/s',
+          aim: { kind: 'at least', bound: 0.8 },
+        },
         measured,
       ),
     ];

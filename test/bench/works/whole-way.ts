@@ -57,7 +57,13 @@ export const wholeWay: Work = {
       const measured = await alternate(pairs, ours, () => theirs(transaction, concurrency));
       figures.push(
         figureOf(
-          { work: 'whole-way', name: 'a row and its task in a transaction → done', anchor, unit: 'tasks/s', aim: { kind: 'at least', bound: aim } },
+          {
+            work: 'whole-way',
+            name: 'a row and its task in a transaction → done',
+            anchor,
+            unit: 'tasks/s',
+            aim: { kind: 'at least', bound: aim },
+          },
           measured,
         ),
       );
