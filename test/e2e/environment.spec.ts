@@ -9,7 +9,7 @@ afterAll(() => started.forEach((app) => app.crash()));
 async function refusal(program: AppProcess['program'], environment: Record<string, string>) {
   const app = new AppProcess(program, environment);
   started.push(app);
-  expect(await app.end(10_000)).toBe(1);
+  expect(await app.end(50_000)).toBe(1);
   return app.output.trim().split('\n');
 }
 

@@ -11,7 +11,7 @@ import { Inject, Module, type Provider } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { DataSource, type EntityManager } from 'typeorm';
 import { z } from 'zod';
-import { breakFence } from './broken-fence.ts';
+import { breakFence, deafen } from './broken-fence.ts';
 
 const library = async <T>(name: string) => (await import(new URL(`../../dist/libs/${name}/src/index.js`, import.meta.url).href)) as T;
 
@@ -24,6 +24,7 @@ type TaskContext = import('@app/tasks').TaskContext;
 type TaskHandler = import('@app/tasks').TaskHandler<{ order: string }>;
 type TaskMiddleware = import('@app/tasks').TaskMiddleware;
 
+const isBroken = process.env['BROKEN'] === 'no-fence';
 const payload = z.object({ order: z.uuid() });
 
 /** Which beginning of a handler this is, by the task that it runs. */
@@ -31,6 +32,7 @@ const runs = new WeakMap<TaskContext, string>();
 
 /** Tells the test that a handler has begun, at once and not through a buffer that would die with the process. */
 const tellStart: TaskMiddleware = async (task, next) => {
+  if (isBroken) deafen(task);
   const run = randomUUID();
   runs.set(task, run);
   writeSync(1, `${JSON.stringify({ started: task.id, run, attempt: task.attempt, pid: process.pid, at: Date.now() })}\n`);
@@ -73,7 +75,7 @@ async function write(manager: EntityManager, order: string, task: TaskContext, m
 
 const config = Config.load();
 const isWorker = process.env['ROLE'] === 'worker';
-if (process.env['BROKEN'] === 'no-fence') await breakFence();
+if (isBroken) await breakFence();
 
 class EffectsModule {}
 Module({

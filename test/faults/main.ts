@@ -23,7 +23,7 @@ const { values } = parseArgs({
     short: { type: 'boolean', default: false },
     only: { type: 'string' },
     match: { type: 'string' },
-    concurrency: { type: 'string', default: '5' },
+    concurrency: { type: 'string' },
     soak: { type: 'string' },
     hostile: { type: 'string' },
     json: { type: 'string', default: join(LOG_DIR, 'result.json') },
@@ -33,19 +33,20 @@ const seed = Number(process.env['SEED'] ?? Date.now() % 1_000_000);
 const startedAt = Date.now();
 const { short } = values;
 
+/** Those with the longest waits first: they overlap with the rest. */
 const SECTIONS: Readonly<Record<string, (context: Context) => Scenario[]>> = {
+  outages,
   'negative-controls': negativeControls,
+  soak,
+  'hostile-clients': hostileClients,
   'kill-matrix': (context) =>
     cells(context.dispatchers, short, context.random.fork('cells')).map((cell) => ({
       name: `${cell.point}:${cell.signal} ${cell.workers}w ${cell.dispatcher}`,
       run: () => runCell(cell, context),
     })),
-  outages,
-  soak,
-  'hostile-clients': hostileClients,
 };
-/** Sections whose scenarios are about load: each has the machine to itself. */
-const ALONE: ReadonlySet<string> = new Set(['soak', 'hostile-clients']);
+/** Sections whose scenarios are about load: at full size each has the machine to itself. */
+const ALONE: ReadonlySet<string> = new Set(short ? [] : ['soak', 'hostile-clients']);
 
 if (values.only !== undefined && !(values.only in SECTIONS)) {
   process.stderr.write(`--only ${values.only}: the sections are ${Object.keys(SECTIONS).join(', ')}\n`);

@@ -80,6 +80,10 @@ const smtp = (mood: MailMood, duration: number, what: string): Outage => ({
 });
 
 const OUTAGES: readonly Outage[] = [
+  smtp('refusing', 8, 'refusing for now'),
+  smtp('rejecting', 8, 'refusing for good'),
+  smtp('hanging', 12, 'hanging'),
+  smtp('dropping', 5, 'accepting, then dropping'),
   ...[3, 8, 15, 60].map(redisGone),
   ...[3, 15].map(redisKilled),
   {
@@ -150,10 +154,6 @@ const OUTAGES: readonly Outage[] = [
     unnoticed: false,
     strike: ({ postgres, system }) => exhaustConnections(postgres, system, 10_000),
   },
-  smtp('refusing', 8, 'refusing for now'),
-  smtp('rejecting', 8, 'refusing for good'),
-  smtp('hanging', 12, 'hanging'),
-  smtp('dropping', 5, 'accepting, then dropping'),
   {
     name: 'half-open under the blocking reads',
     dispatchers: REDIS,

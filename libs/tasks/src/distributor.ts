@@ -10,10 +10,14 @@ import { Ledger } from './ledger.js';
 import { type QueueName, type TaskHandler, type TaskOptions, policyOf, wholeNumber } from './task.js';
 import { currentTask } from './task-scope.js';
 import type { StoredOptions } from './task-record.entity.js';
+import { Waker } from './waker.js';
 
 /** Tells the engine which request is being served, so that its tasks can be traced to it. */
 export const CORRELATION_ID = Symbol('waybill.correlation-id');
 export type CorrelationId = () => string | undefined;
+
+/** A task that starts later than this is found by the relay's poll in time; it needs no wake-up. Milliseconds. */
+const WAKE_WITHIN = 3_000;
 
 /** The most that a payload may take as JSON. It carries ids; what is large belongs in a table. */
 const MAX_PAYLOAD_BYTES = 64 * 1024;
@@ -53,6 +57,7 @@ export class TaskDistributor {
   constructor(
     private readonly dataSource: DataSource,
     private readonly ledger: Ledger,
+    private readonly waker: Waker,
     config: Config,
     @Optional() @Inject(CORRELATION_ID) private readonly correlationId?: CorrelationId,
   ) {
@@ -88,7 +93,11 @@ export class TaskDistributor {
         ...startOf(options),
         ...(options.unique && uniqueOf(options.unique)),
       };
-      return await this.ledger.insert(options.manager ?? this.dataSource.manager, row);
+      const manager = options.manager ?? this.dataSource.manager;
+      const distributed = await this.ledger.insert(manager, row);
+      const due = row.processAt ? row.processAt.getTime() - Date.now() : (row.processIn ?? 0);
+      if (!distributed.duplicate && due <= WAKE_WITHIN) this.waker.afterCommitOf(manager);
+      return distributed;
     } catch (error) {
       if (error instanceof RangeError || error instanceof z.ZodError) throw new InvalidTask(`${policy.type}: ${reasonOf(error)}`);
       throw error;

@@ -5,13 +5,8 @@ import { StaleAttempt } from './errors.js';
 import type { DeathReason } from './task.js';
 import type { StoredOptions } from './task-record.entity.js';
 
-/** Workers listen on it for tasks that are due. */
-export const TASK_CHANNEL = 'waybill_task';
 /** Workers listen on it for the ids of tasks that are cancelled while they run. */
 export const CANCEL_CHANNEL = 'waybill_task_cancel';
-
-/** A task that starts later than this is found by the relay's poll in time; it needs no wake-up. Milliseconds. */
-const NOTIFY_WITHIN = 3_000;
 
 /** How many events of a task are kept; the first and the newest tell its story. */
 const HISTORY_LENGTH = 30;
@@ -78,7 +73,6 @@ export class Ledger {
 
   /** Writes a task through the caller's transaction; with a unique key that is taken, finds the task that has it. */
   async insert(manager: EntityManager, task: NewTask): Promise<{ id: string; duplicate: boolean }> {
-    const due = task.processAt ? task.processAt.getTime() - Date.now() : (task.processIn ?? 0);
     const values = [
       task.id,
       task.type,
@@ -90,14 +84,11 @@ export class Ledger {
       task.processIn ?? 0,
       task.requestId ?? null,
     ];
-    const notify = due <= NOTIFY_WITHIN ? `, pg_notify('${TASK_CHANNEL}', '')` : '';
     const insert = (columns: string, params: string, conflict: string) =>
       manager.query<{ id: string }[]>(
-        `WITH row AS (
-           INSERT INTO task (id, type, queue, payload, version, options, run_at, request_id${columns})
-           VALUES ($1, $2, $3, $4, $5, $6, COALESCE($7::timestamptz, now() + $8::float8 * interval '1 ms'), $9${params})
-           ${conflict} RETURNING id)
-         SELECT id${notify} FROM row`,
+        `INSERT INTO task (id, type, queue, payload, version, options, run_at, request_id${columns})
+         VALUES ($1, $2, $3, $4, $5, $6, COALESCE($7::timestamptz, now() + $8::float8 * interval '1 ms'), $9${params})
+         ${conflict} RETURNING id`,
         values,
       );
     if (task.uniqueKey === undefined) {

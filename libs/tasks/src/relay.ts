@@ -4,12 +4,13 @@ import { faultPoint } from '@app/faults';
 import pg from 'pg';
 import { jobId } from './dispatcher.js';
 import type { JobData } from './job.js';
-import { CANCEL_CHANNEL, Ledger, type PendingTask, TASK_CHANNEL } from './ledger.js';
+import { CANCEL_CHANNEL, Ledger, type PendingTask } from './ledger.js';
 import { Loop } from './loop.js';
 import { TaskQueues } from './queues.js';
 import { TaskRunner } from './runner.js';
 import { TaskLogger } from './task-logger.js';
 import { withDeadline } from './deadline.js';
+import { TASK_CHANNEL } from './waker.js';
 
 const BATCH = 500;
 /** Milliseconds. */
@@ -20,8 +21,8 @@ const LISTEN_RETRY_INTERVAL = 1_000;
 
 /**
  * Moves tasks from the ledger into BullMQ. Every worker process runs one; they
- * share the work by `SKIP LOCKED`. Woken by the transaction that wrote a task;
- * the poll behind it finds what a lost wake-up left.
+ * share the work by `SKIP LOCKED`. Woken by the process that wrote a task, once
+ * that is committed; the poll behind it finds what a lost wake-up left.
  */
 @Injectable()
 export class Relay {
@@ -55,13 +56,20 @@ export class Relay {
   }
 
   private async dispatch(): Promise<void> {
-    let count: number;
-    do {
-      count = await this.ledger.dispatchPending(BATCH, (tasks) =>
-        withDeadline(this.add(tasks), DISPATCH_DEADLINE, 'the dispatcher did not answer'),
-      );
-    } while (count === BATCH && !this.stopped);
+    if ((await this.dispatchBatch()) === BATCH) {
+      // While one batch is on its way to the dispatcher, the database works on another.
+      const lanes = await Promise.allSettled([this.dispatchBacklog(), this.dispatchBacklog()]);
+      for (const lane of lanes) if (lane.status === 'rejected') throw lane.reason;
+    }
     this.logger.well('relay');
+  }
+
+  private async dispatchBacklog(): Promise<void> {
+    while (!this.stopped && (await this.dispatchBatch()) === BATCH);
+  }
+
+  private dispatchBatch(): Promise<number> {
+    return this.ledger.dispatchPending(BATCH, (tasks) => withDeadline(this.add(tasks), DISPATCH_DEADLINE, 'the dispatcher did not answer'));
   }
 
   private async add(tasks: PendingTask[]): Promise<void> {

@@ -1,13 +1,14 @@
 import { Injectable } from '@nestjs/common';
 import { DataSource, type EntityManager } from 'typeorm';
 import { jobId } from './dispatcher.js';
-import { CANCEL_CHANNEL, TASK_CHANNEL } from './ledger.js';
+import { CANCEL_CHANNEL } from './ledger.js';
 import { QueuePauses } from './queue-pauses.js';
 import { TaskQueues } from './queues.js';
 import { TaskRegistry } from './registry.js';
 import { QueuePause, TaskRecord, type TaskState } from './task-record.entity.js';
 import { z } from 'zod';
 import { InvalidTask } from './errors.js';
+import { TASK_CHANNEL } from './waker.js';
 
 /** Which tasks an operator means. Every condition given must hold. */
 export interface TaskFilter {

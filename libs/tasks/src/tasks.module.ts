@@ -30,6 +30,7 @@ import { TaskLogger } from './task-logger.js';
 import { QUEUE_PROCESSORS, TaskProcessor } from './task-processor.js';
 import { QueuePause, ScheduleRecord, TaskRecord } from './task-record.entity.js';
 import { TaskWorker } from './task-worker.js';
+import { Waker } from './waker.js';
 
 const entities = TypeOrmModule.forFeature([TaskRecord, QueuePause, ScheduleRecord]);
 
@@ -103,6 +104,7 @@ export class TasksModule {
       providers: [
         faults,
         Ledger,
+        Waker,
         TaskDistributor,
         ...(options.correlationId ? [{ provide: CORRELATION_ID, useValue: options.correlationId }] : []),
       ],
@@ -158,7 +160,7 @@ export class TasksModule {
 /** Arms what `FAULTS` asks for, in the fault tests. */
 const faults: Provider = { provide: Symbol('waybill.faults'), useFactory: ({ FAULTS }: Config) => armFaults(FAULTS), inject: [Config] };
 
-const adminProviders: Provider[] = [faults, Ledger, QueuePauses, TaskAdmin, TaskDistributor, TaskQueues, TaskRegistry];
+const adminProviders: Provider[] = [faults, Ledger, QueuePauses, TaskAdmin, TaskDistributor, TaskQueues, TaskRegistry, Waker];
 
 function queueModules(config: Config): DynamicModule[] {
   selectDispatcher(config);

@@ -44,12 +44,12 @@ async function startWhole(): Promise<INestApplicationContext> {
   return NestFactory.createApplicationContext(EngineModule, { logger, abortOnError: false });
 }
 
-/** The processor, the runner and the listeners are the product's; a completed task is simply done. */
+/** The processor, the runner and the listeners are the product's; a completed task is simply done, and one that was handed back begins anew. */
 async function startWithoutLedger(): Promise<INestApplicationContext> {
   const idle = { start: () => undefined, stop: () => Promise.resolve(), suspect: () => undefined };
   const app = await Test.createTestingModule({ imports: [EngineModule] })
     .overrideProvider(Ledger)
-    .useValue({})
+    .useValue({ begin: (_claim: unknown, crashes: number) => Promise.resolve(crashes) })
     .overrideProvider(Completions)
     .useValue({ add: () => Promise.resolve() })
     .overrideProvider(Relay)

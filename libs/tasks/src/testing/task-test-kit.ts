@@ -7,6 +7,7 @@ import { TaskDistributor } from '../distributor.js';
 import { type Duration, milliseconds } from '../duration.js';
 import type { Outcome } from '../job.js';
 import { Ledger } from '../ledger.js';
+import { Waker } from '../waker.js';
 import { TaskRegistry } from '../registry.js';
 import { TaskRunner } from '../runner.js';
 import { type TaskHandler, policyOf } from '../task.js';
@@ -116,7 +117,7 @@ export class TasksTestingModule {
       module: TasksTestingModule,
       global: true,
       imports: [TypeOrmModule.forFeature([TaskRecord, QueuePause, ScheduleRecord]), DiscoveryModule],
-      providers: [Completions, Ledger, TaskDistributor, TaskRegistry, TaskRunner, TaskTestKit],
+      providers: [Completions, Ledger, TaskDistributor, TaskRegistry, TaskRunner, TaskTestKit, Waker],
       exports: [TaskDistributor, TaskTestKit],
     };
   }
