@@ -22,6 +22,7 @@ export class EmailVerifications {
    *
    * @param id a version 7 UUID, known to nobody outside.
    * @returns undefined when the token was used, or a later one was issued.
+   * @throws Error when the id is another person's: the two would have one token.
    */
   async issue(id: string, user: User): Promise<string | undefined> {
     const token = createHmac('sha256', this.config.SECRET_KEY).update(`email-verification:${id}`).digest('base64url');

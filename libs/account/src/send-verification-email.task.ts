@@ -1,4 +1,5 @@
 import { Config } from '@app/config';
+import { uniqueViolation } from '@app/database';
 import { faultPoint } from '@app/faults';
 import { Mailer, MailRefused } from '@app/mail';
 import { SkipRetry, Task, type TaskContext, type TaskHandler } from '@app/tasks';
@@ -28,7 +29,7 @@ export class SendVerificationEmail implements TaskHandler<z.output<typeof payloa
     const user = await this.dataSource.manager.findOneBy(User, { id: userId });
     // Deleted, verified meanwhile, or a decoy for an address that nobody has.
     if (!user || user.isEmailVerified) return;
-    const token = await this.verifications.issue(task.id, user);
+    const token = await this.issueToken(task.id, user);
     if (token === undefined) return;
     await faultPoint('mail.before-send');
     const link = `${this.config.PUBLIC_URL}/verify-email?token=${token}`;
@@ -37,6 +38,16 @@ export class SendVerificationEmail implements TaskHandler<z.output<typeof payloa
       await this.mailer.send({ ...verificationMail(user, link), messageId }, task.signal);
     } catch (error) {
       if (error instanceof MailRefused) throw new SkipRetry(error.message, { cause: error });
+      throw error;
+    }
+  }
+
+  private async issueToken(taskId: string, user: User): Promise<string | undefined> {
+    try {
+      return await this.verifications.issue(taskId, user);
+    } catch (error) {
+      // Redriven with another person's id: the token of this task is taken, for good.
+      if (uniqueViolation(error) === 'email_verification_pkey') throw new SkipRetry('this task was for another person', { cause: error });
       throw error;
     }
   }

@@ -9,6 +9,10 @@ import { Code, RpcError } from './rpc-error.js';
 /** The largest request, in bytes, on either transport. */
 export const MAX_REQUEST_BYTES = 64 * 1024;
 
+/** How much of a refused request is read on, and for how long, in milliseconds. */
+const SWALLOW_BYTES = 16 * 1024 * 1024;
+const SWALLOW_TIMEOUT = 1_000;
+
 /**
  * The HTTP server: request ids, the line of a call, the canonical errors for
  * what never reaches a handler, and a shutdown that waits for calls and not
@@ -49,9 +53,10 @@ export class HttpTransport extends FastifyAdapter {
       else done();
     });
     fastify.addHook('preHandler', (request, _reply, done) => withRequestId(request.id, done));
-    fastify.addHook('onSend', (_request, reply, _payload, done) => {
+    fastify.addHook('onSend', async (request, reply, payload) => {
       if (this.draining) reply.header('connection', 'close');
-      done();
+      if (!request.raw.complete) await swallow(request.raw);
+      return payload;
     });
     this.useBodyParser(
       'application/json',
@@ -138,6 +143,26 @@ function trackCall(request: FastifyRequest, reply: FastifyReply): void {
   reply.raw.once('close', () => {
     const code = reply.raw.writableFinished ? answeredCode(reply) : Code.CANCELLED;
     logCall('http', rpcName(request), code, startedAt, request.id);
+  });
+}
+
+/**
+ * Reads on what is refused unread, for a moment: a caller that is still sending
+ * when the connection closes would see a broken connection, and not the answer.
+ */
+async function swallow(request: IncomingMessage): Promise<void> {
+  if (request.destroyed) return;
+  let bytes = 0;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, SWALLOW_TIMEOUT);
+    request.once('close', resolve);
+    request.once('end', resolve);
+    request.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes > SWALLOW_BYTES) resolve();
+    });
+    request.once('close', () => clearTimeout(timer));
+    request.resume();
   });
 }
 
