@@ -5,8 +5,8 @@ import { expect, it } from 'vitest';
 
 const run = promisify(execFile);
 
-/** A little more than the four minutes that the short version may take. */
-const LIMIT = 300_000;
+/** It takes less than four minutes on two idle cores, and a test run is not alone on them. */
+const LIMIT = 600_000;
 
 it(
   'keeps its promises through kills, outages, floods and hostile clients (the short version of make faults)',

@@ -41,18 +41,29 @@ export interface Cell {
   readonly dispatcher: Dispatcher;
 }
 
-/** Every combination, or in the short version one of each point and signal, with the rest drawn by the seed. */
+/** Every combination, or in the short version some points and signals, with the rest drawn by the seed. */
 export function cells(dispatchers: readonly Dispatcher[], short: boolean, random: Random): Cell[] {
   const all = POINTS.flatMap(({ point }) =>
     SIGNALS.flatMap((signal) => [1, 3].flatMap((workers) => dispatchers.map((dispatcher) => ({ point, signal, workers, dispatcher })))),
   );
   if (!short) return all;
-  // Each point once, the signals in turn: what matters most is a kill at each side of a commit.
-  return POINTS.map(({ point }, index) => {
-    const signal = point === 'worker.in-handler' || point === 'mail.after-accepted' ? 'stop' : SIGNALS[index % 5 === 0 ? 1 : 0]!;
-    return { point, signal, workers: random.pick([1, 1, 3]), dispatcher: random.pick(dispatchers) };
-  });
+  return SHORT.map(([point, signal]) => ({ point, signal, workers: random.pick([1, 1, 3]), dispatcher: random.pick(dispatchers) }));
 }
+
+/** Both sides of every commit, and each signal. */
+const SHORT: readonly (readonly [string, SignalName])[] = [
+  ['worker.in-handler', 'stop'],
+  ['mail.after-accepted', 'stop'],
+  ['signup.before-commit', 'kill'],
+  ['signup.after-commit', 'kill'],
+  ['relay.after-claim', 'term'],
+  ['relay.after-add', 'kill'],
+  ['relay.before-commit', 'kill'],
+  ['effect.before-commit', 'kill'],
+  ['effect.after-commit', 'kill'],
+  ['worker.after-completion', 'kill'],
+  ['worker.during-shutdown', 'kill'],
+];
 
 /** Runs one cell: load until the point has struck, the signal's consequences, and the judgement. */
 export async function runCell(cell: Cell, context: Context): Promise<Result> {

@@ -27,7 +27,8 @@ export class MailServer {
       authOptional: true,
       disabledCommands: ['STARTTLS', 'AUTH'],
       logger: false,
-      onMailFrom: (_address, _session, done) => done(this.refusal()),
+      onMailFrom: (_address, _session, done) => done(this.mood === 'refusing' ? refusal(451) : undefined),
+      onRcptTo: (_address, _session, done) => done(this.mood === 'rejecting' ? refusal(550) : undefined),
       onData: (stream, session, done) => void this.take(stream, session, done),
     });
     this.smtp.on('error', () => undefined);
@@ -65,12 +66,6 @@ export class MailServer {
     });
   }
 
-  private refusal(): Error | undefined {
-    if (this.mood === 'refusing') return Object.assign(new Error('try again later'), { responseCode: 451 });
-    if (this.mood === 'rejecting') return Object.assign(new Error('not here'), { responseCode: 550 });
-    return undefined;
-  }
-
   private async take(stream: NodeJS.ReadableStream, session: SMTPServerSession, done: (error?: Error | null) => void): Promise<void> {
     try {
       const mail = await simpleParser(stream as Parameters<typeof simpleParser>[0]);
@@ -89,4 +84,8 @@ export class MailServer {
       done(error as Error);
     }
   }
+}
+
+function refusal(responseCode: number): Error {
+  return Object.assign(new Error('not now, or not here'), { responseCode });
 }

@@ -69,7 +69,7 @@ const smtp = (mood: MailMood, duration: number, what: string): Outage => ({
   name: `SMTP ${what}, ${duration} s`,
   dispatchers: BOTH,
   work: 'sign-ups',
-  ...(mood !== 'rejecting' && { inShort: REDIS }),
+  ...((mood === 'hanging' || mood === 'dropping') && { inShort: REDIS }),
   unnoticed: true,
   allowances: { burials: mood === 'rejecting' },
   strike: async ({ system }) => {
@@ -134,7 +134,7 @@ const OUTAGES: readonly Outage[] = [
     name: 'Postgres backends terminated in a stream, 8 s',
     dispatchers: BOTH,
     work: 'orders',
-    inShort: BOTH,
+    inShort: ['postgres'],
     unnoticed: false,
     strike: async ({ system }) => {
       for (const until = Date.now() + 8_000; Date.now() < until; await sleep(250)) {
@@ -148,7 +148,6 @@ const OUTAGES: readonly Outage[] = [
     name: 'Postgres connections exhausted, 10 s',
     dispatchers: BOTH,
     work: 'orders',
-    inShort: ['postgres'],
     owns: 'postgres',
     maxConnections: 60,
     unnoticed: false,

@@ -217,6 +217,7 @@ export class System {
     const recovery = allowances.recovery ?? RECOVERY_BOUND;
     const startedAt = Date.now();
     let leftover = '';
+    let lastDelayed = 0;
     for (;;) {
       try {
         leftover = await this.leftover(recovery);
@@ -224,10 +225,12 @@ export class System {
       } catch {
         leftover = 'the database does not answer';
       }
-      const sinceFault = Date.now() - Math.max(this.history.lastFaultEnd(), startedAt);
-      // A task that is not due yet may take its time; whatever is due may not.
-      if (sinceFault > recovery && !leftover.startsWith('later:')) break;
-      if (sinceFault > REST_LIMIT) break;
+      const sinceFault = Date.now() - (this.history.lastFaultEnd() || startedAt);
+      if (leftover.startsWith('overdue:') && sinceFault > recovery) break;
+      // A task that is not due yet may take its time; what has to follow it may not.
+      if (leftover.startsWith('later:')) lastDelayed = Date.now();
+      if (sinceFault > recovery && Date.now() - lastDelayed > recovery) break;
+      if (Date.now() - startedAt > REST_LIMIT) break;
       await sleep(250);
     }
     const took = Date.now() - (this.history.lastFaultEnd() || startedAt);
@@ -276,7 +279,7 @@ export class System {
     const state = await this.state();
     const live = state.ledger.filter((row) => row.state === 'pending' || row.state === 'dispatched');
     const overdue = live.filter((row) => row.overdue > recovery);
-    if (overdue.length > 0) return `${overdue.length} tasks overdue`;
+    if (overdue.length > 0) return `overdue: ${overdue.length} tasks`;
     if (live.length > 0) return `later: ${live.length} tasks`;
     const mailed = new Set(this.history.of('mail').map((mail) => mail.to));
     const withEffect = new Set(state.effects.map((effect) => effect.order));

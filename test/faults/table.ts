@@ -40,7 +40,7 @@ export function summary(results: readonly (Result & { section: string })[], took
   const broken = results.filter(({ violations }) => violations.length > 0);
   lines.push(
     '',
-    `${results.length} scenarios in ${Math.round(took / 1_000)} s: ${broken.length === 0 ? 'every promise kept' : `${broken.length} BROKEN`}`,
+    `${results.length} scenarios in ${Math.round(took / 1_000)} s: ${results.length === 0 ? 'NOTHING WAS RUN' : broken.length === 0 ? 'every promise kept' : `${broken.length} BROKEN`}`,
   );
   return lines.join('\n');
 }
