@@ -108,6 +108,8 @@ export class AppProcess {
   /** Asks it to end, and makes it when it does not; false when it had to be made, or ended with an error. */
   async stop(): Promise<boolean> {
     if (!this.isRunning) return true;
+    // A process that still loads its code has no say yet in how it ends.
+    if (this.options.ready) await Promise.race([this.readyLine.promise.catch(() => undefined), this.exit, sleep(STOP_PATIENCE)]);
     this.signal('SIGTERM');
     const how = await Promise.race([this.exit, sleep(STOP_PATIENCE, 'too late', { ref: false })]);
     if (how === 'too late') {

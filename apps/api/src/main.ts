@@ -8,6 +8,10 @@ import { ApiModule } from './api.module.js';
 
 const config = Config.load();
 
+// Until the shutdown hooks are there, nothing has begun that would have to end: a signal ends the process at once, and well.
+const exitAtOnce = () => process.exit(0);
+process.once('SIGTERM', exitAtOnce).once('SIGINT', exitAtOnce);
+
 try {
   const app = await createRpcApp(ApiModule.forRoot(config), {
     config,
@@ -15,6 +19,7 @@ try {
     logger: createLogger('api', config, () => ({ requestId: currentRequestId() })),
     translate: (error) => (isDatabaseUnavailable(error) ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined),
   });
+  process.off('SIGTERM', exitAtOnce).off('SIGINT', exitAtOnce);
   await app.listen();
 } catch (error) {
   if (!(error instanceof PortUnavailable)) throw error;
