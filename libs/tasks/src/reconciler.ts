@@ -21,9 +21,6 @@ const PURGE = 1_000;
 /** A field of a queue's metadata in BullMQ: when it is gone, so may be every task. */
 const MARKER = 'waybill';
 
-/** In these states BullMQ is going to run a job. In every other one, a task that the ledger still holds is lost. */
-const LIVE_STATES: ReadonlySet<string> = new Set(['waiting', 'active', 'delayed', 'prioritized', 'paused', 'waiting-children']);
-
 /**
  * Finds tasks that the ledger has dispatched and BullMQ no longer knows, and has
  * them dispatched anew: after a FLUSHALL, a restart without a file, a failover
@@ -112,8 +109,13 @@ export class Reconciler {
     return affected;
   }
 
+  /**
+   * Whether BullMQ is going to run each job: it knows it, and has not finished
+   * it. Not by its state: to tell that, Redis searches a queue from one end to
+   * the other, which stops it for a second when a million tasks wait.
+   */
   private async ask(queue: Queue<JobData>, tasks: readonly DispatchedTask[]): Promise<boolean[]> {
-    const backend = queue.getBackend();
-    return Promise.all(tasks.map(async (task) => LIVE_STATES.has(await backend.getState(jobId(task)))));
+    const jobs = await Promise.all(tasks.map((task) => queue.getJob(jobId(task))));
+    return jobs.map((job) => job !== undefined && job.finishedOn === undefined);
   }
 }
