@@ -172,20 +172,27 @@ export class System {
     return (await this.pool.query<Row>(sql, values)).rows;
   }
 
-  /** What the database holds at this moment. */
+  /** What the database holds at this moment: one snapshot, so that a task is never between its row and its effect. */
   async state(): Promise<FinalState> {
-    const [users, orders, effects, ledger] = await Promise.all([
-      this.query<FinalState['users'][number]>('SELECT id, email FROM users'),
-      this.query<{ id: string }>('SELECT id FROM fault_order'),
-      this.query<FinalState['effects'][number]>(
+    const client = await this.pool.connect();
+    try {
+      const read = async <Row extends pg.QueryResultRow>(sql: string) => (await client.query<Row>(sql)).rows;
+      await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+      const users = await read<FinalState['users'][number]>('SELECT id, email FROM users');
+      const orders = await read<{ id: string }>('SELECT id FROM fault_order');
+      const effects = await read<FinalState['effects'][number]>(
         `SELECT order_id AS "order", task_id AS task, run, mode, EXTRACT(epoch FROM at)::float8 * 1000 AS at FROM fault_effect`,
-      ),
-      this.query<FinalState['ledger'][number]>(
+      );
+      const ledger = await read<FinalState['ledger'][number]>(
         `SELECT id, type, state, reason, COALESCE(payload->>'userId', payload->>'order') AS subject,
                 EXTRACT(epoch FROM now() - run_at)::float8 * 1000 AS overdue FROM task WHERE type NOT LIKE '%purge%'`,
-      ),
-    ]);
-    return { users, orders: orders.map(({ id }) => id), effects, ledger };
+      );
+      await client.query('COMMIT');
+      return { users, orders: orders.map(({ id }) => id), effects, ledger };
+    } finally {
+      // Whatever went wrong, the next reading begins anew.
+      client.release(true);
+    }
   }
 
   /** Jobs that the dispatcher is to run by now. One that waits for a retry may be moot: the ledger is what counts. */
@@ -216,6 +223,8 @@ export class System {
   async rest(allowances: Partial<Allowances> = {}): Promise<Rest> {
     const recovery = allowances.recovery ?? RECOVERY_BOUND;
     const startedAt = Date.now();
+    // Nothing can be done before it was asked for.
+    const lastInvoked = this.history.of('invoked').at(-1)?.at ?? startedAt;
     let leftover = '';
     let lastDelayed = 0;
     for (;;) {
@@ -225,7 +234,7 @@ export class System {
       } catch {
         leftover = 'the database does not answer';
       }
-      const sinceFault = Date.now() - (this.history.lastFaultEnd() || startedAt);
+      const sinceFault = Date.now() - Math.max(this.history.lastFaultEnd(), lastInvoked);
       if (leftover.startsWith('overdue:') && sinceFault > recovery) break;
       // A task that is not due yet may take its time; what has to follow it may not.
       if (leftover.startsWith('later:')) lastDelayed = Date.now();

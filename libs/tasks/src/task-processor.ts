@@ -16,13 +16,17 @@ export const QUEUE_PROCESSORS = Symbol('waybill.queue-processors');
 /** Pause after a fetch that failed. Milliseconds. */
 const RETRY_INTERVAL = 500;
 
+/** How often an empty queue is looked at while every slot is taken. Milliseconds. */
+const LOOK_INTERVAL = 50;
+
 /**
  * Runs the tasks of all queues in one pool of slots, shared by weight.
  *
  * A slot asks the {@link WeightedPicker} which queue is next, takes a job from it
  * and runs it; when the job ends and the same queue is next again, finishing and
  * fetching are one round trip. An empty queue is waited on by one blocking read,
- * as long as a slot is free for what it brings.
+ * as long as a slot is free for what it brings; while none is, the slots that
+ * free look at it every now and then.
  */
 @Injectable()
 export class TaskProcessor {
@@ -148,8 +152,9 @@ export class TaskProcessor {
 
   /** Waits for an empty queue, in one place for all slots; a job that arrives takes a slot, or goes back when there is none. */
   private watch(queue: string): void {
-    if (this.stopping || this.watched.has(queue) || !this.picker.isEmpty(queue) || !this.picker.hasRoom(queue)) return;
+    if (this.stopping || this.watched.has(queue) || !this.picker.isEmpty(queue)) return;
     this.watched.add(queue);
+    if (!this.picker.hasRoom(queue)) return this.lookLater(queue);
     const worker = this.workerOf(queue);
     const token = this.newToken();
     worker
@@ -167,6 +172,20 @@ export class TaskProcessor {
         await wait(RETRY_INTERVAL, undefined, { ref: false });
       })
       .finally(() => this.fill());
+  }
+
+  /**
+   * Has the next slot that frees look at an empty queue. While every slot is
+   * taken nobody waits for it, and a queue whose backlog never ends would else
+   * keep the slots to itself.
+   */
+  private lookLater(queue: string): void {
+    setTimeout(() => {
+      this.watched.delete(queue);
+      if (this.stopping) return;
+      this.picker.wake(queue);
+      this.fill();
+    }, LOOK_INTERVAL).unref();
   }
 
   private workerOf(queue: string): TaskWorker {
