@@ -79,8 +79,8 @@ async function runSoak(name: string, size: number, dispatcher: Dispatcher, conte
 
   if (!context.short) {
     await sleep(MEMORY_OF_JOBS);
-    // BullMQ forgets old jobs when newer ones end.
-    for (let i = 0; i < 40; i++) await system.placeOrders([randomUUID()], 'transaction', false);
+    // BullMQ forgets a queue's old jobs when newer ones end, at most a thousand each time; each mode has a queue of its own.
+    for (let i = 0; i < 300; i++) await system.placeOrders([randomUUID()], i % 2 === 0 ? 'transaction' : 'keyed', false);
     violations.push(...(await system.rest()).violations);
     const keys = redis
       ? await redis.admin.dbsize()

@@ -8,6 +8,9 @@ import type { StoredOptions } from './task-record.entity.js';
 /** Workers listen on it for the ids of tasks that are cancelled while they run. */
 export const CANCEL_CHANNEL = 'waybill_task_cancel';
 
+/** How long a claimed batch may wait for its dispatcher, which is given 5 s. Milliseconds. */
+const CLAIM_TIMEOUT = 10_000;
+
 /** How many events of a task are kept; the first and the newest tell its story. */
 const HISTORY_LENGTH = 30;
 
@@ -125,6 +128,8 @@ export class Ledger {
    */
   async dispatchPending(limit: number, dispatch: (tasks: PendingTask[]) => Promise<void>): Promise<number> {
     return this.dataSource.transaction(async (manager) => {
+      // A relay whose connection has died would keep its tasks locked for as long as the server waits for it.
+      await manager.query(`SET LOCAL idle_in_transaction_session_timeout = ${CLAIM_TIMEOUT}`);
       const tasks = await manager.query<PendingTask[]>(
         `SELECT id, type, queue, payload, version, options, request_id AS "requestId", generation, failures, created_at AS "createdAt",
                 (options ? 'retention' OR unique_until IS NOT NULL) AS keep,
