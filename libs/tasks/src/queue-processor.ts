@@ -24,9 +24,6 @@ const workerOptions = {
   runRetryDelay: 1_000,
   // Crashes have a budget of their own, kept in the ledger, where the burial is written.
   maxStalledCount: 2 ** 31 - 1,
-  // While BullMQ remembers a job, adding it again does nothing.
-  removeOnComplete: { age: 60 },
-  removeOnFail: { age: 24 * 3_600, count: 1_000 },
   settings: { backoffStrategy: (_made: number, _type?: string, error?: Error) => (error instanceof FailedAttempt ? error.delay : 0) },
 };
 

@@ -18,13 +18,19 @@ const SAMPLE = 100;
 const PAGE = 500;
 const PURGE = 1_000;
 
+/** How long BullMQ remembers jobs that have ended, in milliseconds: until then, adding one again does nothing. The ledger keeps the buried tasks. */
+const MEMORY = { completed: 60_000, failed: 3_600_000 } as const;
+/** How many are forgotten at a time, for which Redis does nothing else. */
+const FORGET = 500;
+
 /** A field of a queue's metadata in BullMQ: when it is gone, so may be every task. */
 const MARKER = 'waybill';
 
 /**
  * Finds tasks that the ledger has dispatched and BullMQ no longer knows, and has
  * them dispatched anew: after a FLUSHALL, a restart without a file, a failover
- * that lost its newest writes. It also deletes completed tasks whose time is over.
+ * that lost its newest writes. It also deletes what has had its time: completed
+ * tasks that were kept, and BullMQ's memory of jobs that have ended.
  */
 @Injectable()
 export class Reconciler {
@@ -77,7 +83,22 @@ export class Reconciler {
       this.suspects.delete(name);
     }
     await this.ledger.purgeCompleted(PURGE);
+    for (const queue of this.queues.all()) await this.forget(queue);
     this.logger.well('reconciler');
+  }
+
+  /**
+   * Has BullMQ forget old jobs. It would do so itself at the end of every job
+   * (`removeOnComplete`), which costs each of them a search, and on Postgres has
+   * the workers wait for one another until the server ends one of them.
+   */
+  private async forget(queue: Queue<JobData>): Promise<void> {
+    for (const state of ['completed', 'failed'] as const) {
+      let forgotten: string[];
+      do {
+        forgotten = await withDeadline(queue.clean(MEMORY[state], FORGET, state), ASK_DEADLINE, 'the dispatcher did not answer');
+      } while (forgotten.length === FORGET && !this.stopped);
+    }
   }
 
   private async sweep(queue: string): Promise<void> {
