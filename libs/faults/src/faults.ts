@@ -9,7 +9,6 @@ export const FAULT_POINTS = [
   'relay.after-claim',
   'relay.after-add',
   'relay.before-mark',
-  'relay.before-commit',
   'worker.after-fetch',
   'worker.in-handler',
   'effect.before-commit',

@@ -8,8 +8,15 @@ import type { StoredOptions } from './task-record.entity.js';
 /** Workers listen on it for the ids of tasks that are cancelled while they run. */
 export const CANCEL_CHANNEL = 'waybill_task_cancel';
 
-/** How long a claimed batch may wait for its dispatcher, which is given 5 s. Milliseconds. */
-const CLAIM_TIMEOUT = 10_000;
+/**
+ * For the transaction of a claim. A relay whose connection has died would keep
+ * its tasks locked for as long as the server waits for it: 10 s, of which the
+ * dispatcher is given 5. And the pending tasks are read along their index, since
+ * a bitmap or a scan would read those again that were dispatched before, all of
+ * them, until the next vacuum: an index scan remembers which of its entries are dead.
+ */
+const CLAIM_SETTINGS =
+  'SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off';
 
 /** How many events of a task are kept; the first and the newest tell its story. */
 const HISTORY_LENGTH = 30;
@@ -121,31 +128,29 @@ export class Ledger {
   }
 
   /**
-   * Takes up to `limit` pending tasks, lets `dispatch` put them into BullMQ, and
-   * marks them, in one transaction: a crash in between repeats the batch.
+   * Takes up to `limit` pending tasks, marks them, and lets `dispatch` put them
+   * into BullMQ, in one transaction: when that fails they are pending again, and
+   * a crash before the commit repeats the batch.
    *
    * @returns how many there were.
    */
   async dispatchPending(limit: number, dispatch: (tasks: PendingTask[]) => Promise<void>): Promise<number> {
     return this.dataSource.transaction(async (manager) => {
-      // A relay whose connection has died would keep its tasks locked for as long as the server waits for it.
-      await manager.query(`SET LOCAL idle_in_transaction_session_timeout = ${CLAIM_TIMEOUT}`);
+      await manager.query(CLAIM_SETTINGS);
       const tasks = await manager.query<PendingTask[]>(
-        `SELECT id, type, queue, payload, version, options, request_id AS "requestId", generation, failures, created_at AS "createdAt",
-                (options ? 'retention' OR unique_until IS NOT NULL) AS keep,
-                GREATEST(0, ceil(EXTRACT(epoch FROM run_at - clock_timestamp()) * 1000))::float8 AS delay
-         FROM task WHERE state = 'pending' ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED`,
+        `WITH claimed AS (
+           UPDATE task SET state = 'dispatched', dispatched_at = now(), verified_at = clock_timestamp()
+           WHERE id = ANY(ARRAY(SELECT id FROM task WHERE state = 'pending' ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
+           RETURNING id, type, queue, payload, version, options, request_id AS "requestId", generation, failures, created_at AS "createdAt",
+             (options ? 'retention' OR unique_until IS NOT NULL) AS keep,
+             GREATEST(0, ceil(EXTRACT(epoch FROM run_at - clock_timestamp()) * 1000))::float8 AS delay)
+         SELECT * FROM claimed ORDER BY id`,
         [limit],
       );
       if (tasks.length === 0) return 0;
       await faultPoint('relay.after-claim');
       await dispatch(tasks);
       await faultPoint('relay.before-mark');
-      await manager.query(
-        `UPDATE task SET state = 'dispatched', dispatched_at = now(), verified_at = clock_timestamp() WHERE id = ANY($1::uuid[])`,
-        [tasks.map((task) => task.id)],
-      );
-      await faultPoint('relay.before-commit');
       return tasks.length;
     });
   }
@@ -168,8 +173,9 @@ export class Ledger {
   /** Deletes finished tasks, in one statement; claims that are stale delete nothing. */
   async deleteCompleted(claims: readonly Claim[]): Promise<void> {
     await this.dataSource.query(
+      // The ids once more: else a ledger that nobody has analyzed yet is read from one end to the other.
       `DELETE FROM task USING unnest($1::uuid[], $2::int[], $3::int[]) AS done (id, generation, delivery)
-       WHERE task.id = done.id AND task.generation = done.generation AND task.delivery <= done.delivery AND ${LIVE}`,
+       WHERE task.id = ANY($1) AND task.id = done.id AND task.generation = done.generation AND task.delivery <= done.delivery AND ${LIVE}`,
       [claims.map((c) => c.id), claims.map((c) => c.generation), claims.map((c) => c.delivery)],
     );
   }
