@@ -22,6 +22,7 @@ export function dataSourceOptions(config: Config, applicationName: string): Data
     extra: {
       keepAlive: true,
       Client: PoolClient,
+      options: '-c plan_cache_mode=force_custom_plan',
       statement_timeout: STATEMENT_TIMEOUT,
       query_timeout: QUERY_TIMEOUT,
       idle_in_transaction_session_timeout: 60_000,
