@@ -56,6 +56,17 @@ it('a connection that does not answer is not given to the next one', async () =>
   await proxy.stop();
 });
 
+it('a migration that changes a table costs a connection one failed statement at most', async () => {
+  const dataSource = await createDataSource(Config.parse({ DATABASE_URL: database.url, DATABASE_POOL_SIZE: '1' }), [], 'test').initialize();
+  await dataSource.query('CREATE TABLE changing (id integer)');
+  const read = () => dataSource.query('SELECT * FROM changing WHERE id >= $1', [0]);
+  await read();
+  await database.query('ALTER TABLE changing ADD COLUMN name text');
+  await read().catch(() => undefined);
+  await expect(read()).resolves.toEqual([]);
+  await dataSource.destroy();
+});
+
 it('a connection of the queues that ends as it is handed out does not end the process', async () => {
   const pool = new pg.Pool(queueOptions(Config.parse({ DATABASE_URL: database.url }), 'critical').connection as pg.PoolConfig);
   pool.on('error', () => undefined);

@@ -1,6 +1,9 @@
 import pg from 'pg';
 
+/** `pg`'s words for a query that was not answered in time. */
 const READ_TIMEOUT = 'Query read timeout';
+/** Postgres's for a prepared statement whose table a migration has changed meanwhile. */
+const STALE_PLAN = 'cached plan must not change result type';
 
 /** How many statements a connection keeps prepared; far more than an app has that are always the same. */
 const MAX_PREPARED = 500;
@@ -9,9 +12,10 @@ const MAX_PREPARED = 500;
  * A connection of the pool.
  *
  * It prepares every statement that has parameters, so that the server reads and
- * plans it once a connection and not every time. And one that has left a query
- * unanswered is closed: `pg` would give it back, and everybody after would wait
- * on it in vain.
+ * plans it once a connection and not every time. And one that is of no more use
+ * is closed, for `pg` would give it back to the pool: one that has left a query
+ * unanswered, on which everybody after would wait in vain, and one whose prepared
+ * statements a migration has made stale.
  */
 export class PoolClient extends pg.Client {
   private readonly names = new Map<string, string>();
@@ -29,7 +33,7 @@ export class PoolClient extends pg.Client {
     const answer: unknown = super.query(...(passed as [string]));
     if (answer instanceof Promise) {
       answer.catch((error: unknown) => {
-        if (error instanceof Error && error.message === READ_TIMEOUT) void this.end();
+        if (error instanceof Error && [READ_TIMEOUT, STALE_PLAN].includes(error.message)) void this.end();
       });
     }
     return answer as never;

@@ -1,5 +1,6 @@
 import type { Config } from '@app/config';
 import { createPostgresBackend, type QueueOptions, runMigrations, setDefaultBackendFactory } from 'bullmq';
+import { Redis, type RedisOptions } from 'ioredis';
 import pg from 'pg';
 
 /**
@@ -18,11 +19,20 @@ export function jobId(task: { id: string; generation: number }): string {
   return task.generation === 0 ? task.id : `${task.id}.${task.generation}`;
 }
 
+/** Which dispatch of which task a job is. */
+export function taskOf(jobId: string): { id: string; generation: number } {
+  const [id, generation = '0'] = jobId.split('.');
+  return { id: id!, generation: Number(generation) };
+}
+
+/** What BullMQ connects to, and how; `url` stands for Redis. */
+type Connection = QueueOptions['connection'] & { url?: string };
+
 /**
  * Where BullMQ keeps its queues: Redis when `REDIS_ADDRESS` is set, otherwise
  * the database itself. Everything above BullMQ is the same.
  */
-export function queueOptions(config: Config, queue: string): Pick<QueueOptions, 'connection' | 'prefix'> {
+export function connectionOptions(config: Config): Connection {
   if (config.REDIS_ADDRESS === undefined) {
     const connection = {
       connectionString: config.DATABASE_URL,
@@ -38,22 +48,63 @@ export function queueOptions(config: Config, queue: string): Pick<QueueOptions, 
       Client: QueueClient,
     };
     // BullMQ's types know only Redis here (nestjs/bull issue 2903).
-    return { connection: connection as QueueOptions['connection'] };
+    return connection as Connection;
   }
   return {
-    // One hash tag a queue: on a cluster all keys of a queue are on one node, and queues spread over nodes.
-    prefix: `{${config.REDIS_PREFIX}-${queue}}`,
-    connection: {
-      url: config.REDIS_ADDRESS,
-      connectTimeout: 5_000,
-      keepAlive: 10_000,
-      // Longer than a blocking read: silence beyond it is a dead connection.
-      socketTimeout: 15_000,
-      // A producer fails at once while Redis is away: the relay keeps the task, and tries again.
-      enableOfflineQueue: false,
-      retryStrategy: (times: number) => Math.min(100 * times, 1_000),
-    },
+    url: config.REDIS_ADDRESS,
+    connectTimeout: 5_000,
+    keepAlive: 10_000,
+    // Longer than a blocking read: silence beyond it is a dead connection.
+    socketTimeout: 15_000,
+    // A producer fails at once while Redis is away: the relay keeps the task, and tries again.
+    enableOfflineQueue: false,
+    retryStrategy: (times: number) => Math.min(100 * times, 1_000),
   };
+}
+
+/** How BullMQ reaches one queue. */
+export function queueOptions(
+  config: Config,
+  queue: string,
+  connection = connectionOptions(config),
+): Pick<QueueOptions, 'connection' | 'prefix'> {
+  if (config.REDIS_ADDRESS === undefined) return { connection };
+  // One hash tag a queue: on a cluster all keys of a queue are on one node, and queues spread over nodes.
+  return { connection, prefix: `{${config.REDIS_PREFIX}-${queue}}` };
+}
+
+/** The clients that workers share, by the options that they were made from. */
+const clients = new WeakMap<object, { client: Redis; users: number }>();
+
+/**
+ * The connection of a worker; to be given back with {@link releaseWorkerConnection}.
+ *
+ * On Redis, workers that are given the same options share a client, so that the
+ * answers come in the order of the picker's choices, whatever their queues: over
+ * one client each, those of one queue would come in bursts. Unlike a producer's,
+ * a worker's commands wait for a Redis that is away. (It blocks on a connection
+ * of its own, which BullMQ makes.)
+ */
+export function workerConnection(connection: Connection): QueueOptions['connection'] {
+  const { url, ...options } = connection as RedisOptions & { url?: string };
+  if (url === undefined) return connection;
+  const shared = clients.get(connection) ?? {
+    client: new Redis(url, { ...options, enableOfflineQueue: true, maxRetriesPerRequest: null }),
+    users: 0,
+  };
+  shared.users += 1;
+  clients.set(connection, shared);
+  return shared.client;
+}
+
+/** Ends a worker's use of its connection; the last one closes it. */
+export function releaseWorkerConnection(connection: Connection): void {
+  const shared = clients.get(connection);
+  if (!shared) return;
+  shared.users -= 1;
+  if (shared.users > 0) return;
+  clients.delete(connection);
+  shared.client.disconnect();
 }
 
 /** Makes BullMQ use the configured dispatcher; to be called before any queue exists. */

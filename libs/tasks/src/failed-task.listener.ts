@@ -12,7 +12,7 @@ export class FailedTaskListener {
       taskId: delivery.id,
       taskType: delivery.type,
       queue: delivery.queue,
-      requestId: delivery.requestId ?? undefined,
+      requestId: delivery.requestId,
       attempt: failure.attempt,
       maxAttempts: failure.maxAttempts,
       err: failure.error,

@@ -1,30 +1,91 @@
+import type { Job, JobsOptions } from 'bullmq';
+import { jobId, taskOf } from './dispatcher.js';
+import type { PendingTask } from './ledger.js';
 import type { StoredOptions } from './task-record.entity.js';
 
-/** What a job in BullMQ carries: ids and policy, and nothing about a person. */
+/**
+ * What a job in BullMQ carries besides its id and its name: ids and policy, and
+ * nothing about a person. What is as usual is left out: every task pays for it.
+ */
 export interface JobData {
-  id: string;
   payload: unknown;
-  version: number;
   options: StoredOptions;
-  generation: number;
-  /** Failed attempts of earlier generations. */
-  failures: number;
-  /** ISO 8601. */
-  createdAt: string;
-  requestId: string | null;
-  keep: boolean;
+  /** Milliseconds since 1970. */
+  createdAt: number;
+  /** Unless it is 1. */
+  version?: number;
+  /** Failed attempts of earlier generations, unless there were none. */
+  failures?: number;
+  requestId?: string;
+  /** Whether the ledger's row outlives its completion. */
+  keep?: true;
+}
+
+/** The job of a task that is to be put into BullMQ, as `addBulk` takes it. */
+export function jobOf(task: PendingTask): { name: string; data: JobData; opts: JobsOptions } {
+  const { type, payload, options, createdAt, version, failures, requestId, keep, delay } = task;
+  return {
+    name: type,
+    data: {
+      payload,
+      options,
+      createdAt: createdAt.getTime(),
+      ...(version !== 1 && { version }),
+      ...(failures !== 0 && { failures }),
+      ...(requestId !== null && { requestId }),
+      ...(keep && { keep }),
+    },
+    opts: {
+      jobId: jobId(task),
+      ...(delay > 0 && { delay }),
+      attempts: Math.max(1, options.maxRetry + 1 - failures),
+      // The delay of a retry comes with the error.
+      backoff: { type: 'ledger' },
+      stackTraceLimit: 1,
+    },
+  };
 }
 
 /** One delivery of a task, as the runner sees it: no word of BullMQ. */
-export interface Delivery extends JobData {
+export interface Delivery {
+  id: string;
   type: string;
   queue: string;
+  payload: unknown;
+  version: number;
+  options: StoredOptions;
+  /** Milliseconds since 1970. */
+  createdAt: number;
+  requestId: string | undefined;
+  keep: boolean;
+  generation: number;
   /** Which start of this generation it is, from 1; every retry, crash and hand-back adds one. */
   number: number;
   /** Failed attempts so far, of all generations. */
   failures: number;
   /** Times a worker was lost while it ran the task, in this generation. */
   crashes: number;
+}
+
+/** The delivery that a started job is. */
+export function deliveryOf(job: Job<JobData>): Delivery {
+  const { payload, options, createdAt, version = 1, failures = 0, requestId, keep = false } = job.data;
+  const { id, generation } = taskOf(job.id!);
+  return {
+    id,
+    type: job.name,
+    queue: job.queueName,
+    payload,
+    version,
+    options,
+    createdAt,
+    requestId,
+    keep,
+    generation,
+    number: job.attemptsStarted,
+    failures: failures + job.attemptsMade,
+    crashes: job.stalledCounter,
+  };
 }
 
 /** How a delivery ended, and so what the dispatcher does with the job. */

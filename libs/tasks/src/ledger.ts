@@ -9,14 +9,22 @@ import type { StoredOptions } from './task-record.entity.js';
 export const CANCEL_CHANNEL = 'waybill_task_cancel';
 
 /**
- * For the transaction of a claim. A relay whose connection has died would keep
+ * Begins the transaction of a claim. A relay whose connection has died would keep
  * its tasks locked for as long as the server waits for it: 10 s, of which the
  * dispatcher is given 5. And the pending tasks are read along their index, since
  * a bitmap or a scan would read those again that were dispatched before, all of
  * them, until the next vacuum: an index scan remembers which of its entries are dead.
  */
-const CLAIM_SETTINGS =
-  'SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off';
+const BEGIN_CLAIM = `BEGIN; SET LOCAL idle_in_transaction_session_timeout = 10000;
+  SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off`;
+
+const CLAIM = `WITH claimed AS (
+    UPDATE task SET state = 'dispatched', dispatched_at = now(), verified_at = clock_timestamp()
+    WHERE id = ANY(ARRAY(SELECT id FROM task WHERE state = 'pending' ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
+    RETURNING id, type, queue, payload, version, options, request_id AS "requestId", generation, failures, created_at AS "createdAt",
+      (options ? 'retention' OR unique_until IS NOT NULL) AS keep,
+      GREATEST(0, ceil(EXTRACT(epoch FROM run_at - clock_timestamp()) * 1000))::float8 AS delay)
+  SELECT * FROM claimed ORDER BY id`;
 
 /** How many events of a task are kept; the first and the newest tell its story. */
 const HISTORY_LENGTH = 30;
@@ -83,46 +91,38 @@ export class Ledger {
 
   /** Writes a task through the caller's transaction; with a unique key that is taken, finds the task that has it. */
   async insert(manager: EntityManager, task: NewTask): Promise<{ id: string; duplicate: boolean }> {
-    const values = [
-      task.id,
-      task.type,
-      task.queue,
-      task.payload,
-      task.version,
-      JSON.stringify(task.options),
-      task.processAt ?? null,
-      task.processIn ?? 0,
-      task.requestId ?? null,
-    ];
-    const insert = (columns: string, params: string, conflict: string) =>
-      manager.query<{ id: string }[]>(
-        `INSERT INTO task (id, type, queue, payload, version, options, run_at, request_id${columns})
-         VALUES ($1, $2, $3, $4, $5, $6, COALESCE($7::timestamptz, now() + $8::float8 * interval '1 ms'), $9${params})
-         ${conflict} RETURNING id`,
-        values,
-      );
-    if (task.uniqueKey === undefined) {
-      await insert('', '', '');
-      return { id: task.id, duplicate: false };
+    const { id, type, queue, payload, version, options, requestId = null, processIn, processAt, uniqueKey, uniqueFor } = task;
+    const values: unknown[] = [id, type, queue, payload, version, JSON.stringify(options), requestId];
+    let columns = 'id, type, queue, payload, version, options, request_id';
+    let params = '$1, $2, $3, $4, $5, $6, $7';
+    const add = (column: string, param: (name: string) => string, value: unknown) => {
+      values.push(value);
+      columns += `, ${column}`;
+      params += `, ${param(`$${values.length}`)}`;
+    };
+    const afterNow = (name: string) => `now() + ${name}::float8 * interval '1 ms'`;
+    if (processIn !== undefined) add('run_at', afterNow, processIn);
+    if (processAt !== undefined) add('run_at', (name) => name, processAt);
+    if (uniqueKey !== undefined) add('unique_key', (name) => name, uniqueKey);
+    if (uniqueFor !== undefined) add('unique_until', afterNow, uniqueFor);
+    const insert = `INSERT INTO task (${columns}) VALUES (${params})`;
+    if (uniqueKey === undefined) {
+      await manager.query(insert, values);
+      return { id, duplicate: false };
     }
-    values.push(task.uniqueKey, task.uniqueFor ?? null);
     await manager.query(
       `UPDATE task SET unique_key = NULL
        WHERE type = $1 AND unique_key = $2 AND (unique_until <= now() OR (unique_until IS NULL AND NOT ${LIVE}))`,
-      [task.type, task.uniqueKey],
+      [type, uniqueKey],
     );
     // The holder of the key may be done between the two statements: then the next turn inserts.
     for (;;) {
-      const [row] = await insert(
-        ', unique_key, unique_until',
-        `, $10, now() + $11::float8 * interval '1 ms'`,
-        'ON CONFLICT (type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING',
+      const [row] = await manager.query<{ id: string }[]>(
+        `${insert} ON CONFLICT (type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING RETURNING id`,
+        values,
       );
-      if (row) return { id: row.id, duplicate: false };
-      const [holder] = await manager.query<{ id: string }[]>(`SELECT id FROM task WHERE type = $1 AND unique_key = $2`, [
-        task.type,
-        task.uniqueKey,
-      ]);
+      if (row) return { id, duplicate: false };
+      const [holder] = await manager.query<{ id: string }[]>(`SELECT id FROM task WHERE type = $1 AND unique_key = $2`, [type, uniqueKey]);
       if (holder) return { id: holder.id, duplicate: true };
     }
   }
@@ -135,24 +135,24 @@ export class Ledger {
    * @returns how many there were.
    */
   async dispatchPending(limit: number, dispatch: (tasks: PendingTask[]) => Promise<void>): Promise<number> {
-    return this.dataSource.transaction(async (manager) => {
-      await manager.query(CLAIM_SETTINGS);
-      const tasks = await manager.query<PendingTask[]>(
-        `WITH claimed AS (
-           UPDATE task SET state = 'dispatched', dispatched_at = now(), verified_at = clock_timestamp()
-           WHERE id = ANY(ARRAY(SELECT id FROM task WHERE state = 'pending' ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
-           RETURNING id, type, queue, payload, version, options, request_id AS "requestId", generation, failures, created_at AS "createdAt",
-             (options ? 'retention' OR unique_until IS NOT NULL) AS keep,
-             GREATEST(0, ceil(EXTRACT(epoch FROM run_at - clock_timestamp()) * 1000))::float8 AS delay)
-         SELECT * FROM claimed ORDER BY id`,
-        [limit],
-      );
-      if (tasks.length === 0) return 0;
-      await faultPoint('relay.after-claim');
-      await dispatch(tasks);
-      await faultPoint('relay.before-mark');
+    const runner = this.dataSource.createQueryRunner();
+    try {
+      // By hand and not by `transaction`, whose START would be a round trip of its own.
+      await runner.query(BEGIN_CLAIM);
+      const tasks = (await runner.query(CLAIM, [limit])) as PendingTask[];
+      if (tasks.length > 0) {
+        await faultPoint('relay.after-claim');
+        await dispatch(tasks);
+        await faultPoint('relay.before-mark');
+      }
+      await runner.query('COMMIT');
       return tasks.length;
-    });
+    } catch (error) {
+      await runner.query('ROLLBACK').catch(() => undefined);
+      throw error;
+    } finally {
+      await runner.release();
+    }
   }
 
   /**

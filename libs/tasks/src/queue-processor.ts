@@ -4,7 +4,8 @@ import { faultPoint } from '@app/faults';
 import { describeError } from '@app/redaction';
 import { DelayedError, type Job, UnrecoverableError, WaitingError } from 'bullmq';
 import { FailedTaskListener } from './failed-task.listener.js';
-import type { AttemptFailure, Delivery, JobData } from './job.js';
+import { taskOf } from './dispatcher.js';
+import { type AttemptFailure, deliveryOf, type JobData } from './job.js';
 import { TaskLogger } from './task-logger.js';
 import { TaskRunner } from './runner.js';
 import { TaskWorker } from './task-worker.js';
@@ -87,8 +88,9 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
   onCompleted(job: Job<JobData>): void {
     const moot = (job.returnvalue as { moot: string } | null | undefined)?.moot;
     const durationMs = (job.finishedOn ?? Date.now()) - (job.processedOn ?? Date.now());
+    const delivery = deliveryOf(job);
     // BullMQ has counted this attempt already.
-    this.taskLogger.completed(deliveryOf(job), job.data.failures + job.attemptsMade, durationMs, moot);
+    this.taskLogger.completed(delivery, delivery.failures, durationMs, moot);
   }
 
   @OnWorkerEvent('failed')
@@ -100,29 +102,18 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
 
   @OnWorkerEvent('stalled')
   onStalled(jobId: string): void {
-    this.taskLogger.stalled(this.worker.name, jobId);
+    this.taskLogger.stalled(this.worker.name, taskOf(jobId).id);
   }
 
   @OnWorkerEvent('lockRenewalFailed')
   onLockRenewalFailed(jobIds: string[]): void {
-    for (const id of jobIds) this.runner.interrupt(id.split('.')[0]!, 'lock lost');
+    for (const jobId of jobIds) this.runner.interrupt(taskOf(jobId).id, 'lock lost');
   }
 
   @OnWorkerEvent('error')
   onError(error: Error): void {
     this.taskLogger.trouble(this.worker.name, error);
   }
-}
-
-function deliveryOf(job: Job<JobData>): Delivery {
-  return {
-    ...job.data,
-    type: job.name,
-    queue: job.queueName,
-    number: job.attemptsStarted,
-    failures: job.data.failures + job.attemptsMade,
-    crashes: job.stalledCounter,
-  };
 }
 
 @Processor('critical', workerOptions)

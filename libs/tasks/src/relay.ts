@@ -2,8 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { Config } from '@app/config';
 import { faultPoint } from '@app/faults';
 import pg from 'pg';
-import { jobId } from './dispatcher.js';
-import type { JobData } from './job.js';
+import { jobOf } from './job.js';
 import { CANCEL_CHANNEL, Ledger, type PendingTask } from './ledger.js';
 import { Loop } from './loop.js';
 import { TaskQueues } from './queues.js';
@@ -34,6 +33,8 @@ export class Relay {
   private listener: pg.Client | undefined;
   private check: NodeJS.Timeout | undefined;
   private stopped = false;
+  /** Whether the last run failed. */
+  private failing = false;
 
   constructor(
     private readonly config: Config,
@@ -56,12 +57,20 @@ export class Relay {
   }
 
   private async dispatch(): Promise<void> {
+    // A claim that cannot be dispatched leaves dead rows behind: while the dispatcher is away, ask it first.
+    if (this.failing) await withDeadline(this.askDispatcher(), DISPATCH_DEADLINE, 'the dispatcher did not answer');
+    this.failing = true;
     if ((await this.dispatchBatch()) === BATCH) {
       // While one batch is on its way to the dispatcher, the database works on another.
       const lanes = await Promise.allSettled([this.dispatchBacklog(), this.dispatchBacklog()]);
       for (const lane of lanes) if (lane.status === 'rejected') throw lane.reason;
     }
+    this.failing = false;
     this.logger.well('relay');
+  }
+
+  private async askDispatcher(): Promise<void> {
+    await Promise.all(this.queues.all().map((queue) => queue.isPaused()));
   }
 
   private async dispatchBacklog(): Promise<void> {
@@ -76,19 +85,7 @@ export class Relay {
     const byQueue = Map.groupBy(tasks, (task) => task.queue);
     await Promise.all(
       [...byQueue].map(async ([queue, group]) => {
-        await this.queues.of(queue).addBulk(
-          group.map((task) => ({
-            name: task.type,
-            data: jobData(task),
-            opts: {
-              jobId: jobId(task),
-              delay: task.delay,
-              attempts: Math.max(1, task.options.maxRetry + 1 - task.failures),
-              backoff: { type: 'ledger' },
-              stackTraceLimit: 1,
-            },
-          })),
-        );
+        await this.queues.of(queue).addBulk(group.map(jobOf));
         await faultPoint('relay.after-add');
       }),
     );
@@ -145,9 +142,4 @@ export class Relay {
       reconnect(error as Error);
     }
   }
-}
-
-function jobData(task: PendingTask): JobData {
-  const { id, payload, version, options, generation, failures, requestId, keep } = task;
-  return { id, payload, version, options, generation, failures, requestId, keep, createdAt: task.createdAt.toISOString() };
 }

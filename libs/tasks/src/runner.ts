@@ -48,7 +48,7 @@ class Burial extends Error {
 @Injectable()
 export class TaskRunner {
   private readonly logger = new Logger('TaskRunner');
-  private readonly running = new Map<string, AbortController>();
+  private readonly running = new Map<string, Attempt>();
 
   constructor(
     private readonly registry: TaskRegistry,
@@ -61,9 +61,8 @@ export class TaskRunner {
   async run(delivery: Delivery): Promise<Outcome> {
     const claim: Claim = { id: delivery.id, generation: delivery.generation, delivery: delivery.number };
     const task = this.registry.find(delivery.type);
-    const controller = new AbortController();
-    this.running.set(delivery.id, controller);
-    const attempt = new Attempt(delivery, claim, controller.signal, this.ledger);
+    const attempt = new Attempt(delivery, claim, this.ledger);
+    this.running.set(delivery.id, attempt);
     try {
       if (delivery.number > 1 || delivery.crashes > 0) {
         const crashes = await this.ledger.begin(claim, delivery.crashes);
@@ -71,7 +70,7 @@ export class TaskRunner {
         if (crashes > CRASH_BUDGET)
           throw new Burial('crashed its worker', new Error(`its worker was lost ${crashes} times while running it`));
       }
-      return await this.attempt(attempt, task, controller);
+      return await this.attempt(attempt, task);
     } catch (thrown) {
       try {
         return await this.fail(attempt, task, thrown);
@@ -80,22 +79,22 @@ export class TaskRunner {
         return { kind: 'snooze', reason: `the ledger could not be written: ${describeError(ledgerError).message}`, delay: 5_000 };
       }
     } finally {
-      if (this.running.get(delivery.id) === controller) this.running.delete(delivery.id);
+      if (this.running.get(delivery.id) === attempt) this.running.delete(delivery.id);
     }
   }
 
   /** Tells a running attempt to stop; false when this process runs none for the task. */
   interrupt(id: string, interruption: Interruption): boolean {
-    const controller = this.running.get(id);
-    controller?.abort(new Interrupted(interruption));
-    return controller !== undefined;
+    const attempt = this.running.get(id);
+    attempt?.interrupt(interruption);
+    return attempt !== undefined;
   }
 
   interruptAll(interruption: Interruption): void {
-    for (const controller of this.running.values()) controller.abort(new Interrupted(interruption));
+    for (const attempt of this.running.values()) attempt.interrupt(interruption);
   }
 
-  private async attempt(attempt: Attempt, task: RegisteredTask | undefined, controller: AbortController): Promise<Outcome> {
+  private async attempt(attempt: Attempt, task: RegisteredTask | undefined): Promise<Outcome> {
     const { delivery, claim } = attempt;
     if (!task) throw new Error(`no handler for the task type "${delivery.type}": is this worker older than the api?`);
     const { policy, handler } = task;
@@ -103,7 +102,7 @@ export class TaskRunner {
       throw new RetryIn(NEWER_VERSION_DELAY, `the payload has version ${delivery.version}; this worker knows ${policy.version}`);
     }
     const payload = readPayload(delivery, task);
-    const stop = limitTime(delivery, controller);
+    const stop = limitTime(attempt);
     try {
       const chain = this.middleware.reduceRight<() => Promise<unknown>>(
         (next, layer) => () => layer(attempt, next),
@@ -112,7 +111,7 @@ export class TaskRunner {
           return handler.handle(payload, attempt);
         },
       );
-      const result = await runInTask(attempt, () => untilAborted(chain(), controller.signal));
+      const result = await runInTask(attempt, () => attempt.untilInterrupted(chain()));
       await faultPoint('worker.before-completion');
       if (!attempt.completed) {
         if (delivery.keep) await this.ledger.keepCompleted(claim, result);
@@ -190,46 +189,15 @@ function readPayload(delivery: Delivery, { policy }: RegisteredTask): unknown {
   return result.data;
 }
 
-/** Aborts at the timeout or the deadline, whichever comes first; returns what ends the watch. */
-function limitTime(delivery: Delivery, controller: AbortController): () => void {
-  const { timeout, deadline } = delivery.options;
+/** Interrupts at the timeout or the deadline, whichever comes first; returns what ends the watch. */
+function limitTime(attempt: Attempt): () => void {
+  const { timeout, deadline } = attempt.delivery.options;
   const left = deadline === undefined ? Number.POSITIVE_INFINITY : Date.parse(deadline) - Date.now();
   if (left <= 0) throw new Burial('deadline passed', new TaskTimeout('the deadline passed before the attempt began'));
   const [limit, interruption] = left < timeout ? [left, 'deadline' as const] : [timeout, 'timeout' as const];
   // A timer holds at most 2³¹ - 1 ms; what is longer than that ends with the process.
-  const timer = setTimeout(() => controller.abort(new Interrupted(interruption)), Math.min(limit, 2 ** 31 - 1));
+  const timer = setTimeout(() => attempt.interrupt(interruption), Math.min(limit, 2 ** 31 - 1));
   return () => clearTimeout(timer);
-}
-
-/**
- * Settles with the handler, or rejects as soon as the signal aborts: a handler
- * that does not listen is left behind.
- *
- * A lost lock alone is no reason to throw away what the handler has done: it is
- * told, and may still end. The fence decides whether that counts, and when it
- * does, the delivery that comes after finds nothing to do.
- */
-async function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promise<unknown> {
-  let onAbort: () => void = () => undefined;
-  let grace: NodeJS.Timeout | undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => {
-      const isLockLost = signal.reason instanceof Interrupted && signal.reason.interruption === 'lock lost';
-      if (isLockLost) grace = setTimeout(reject, LOST_LOCK_GRACE, signal.reason);
-      else reject(signal.reason as Error);
-    };
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([work, aborted]);
-  } catch (error) {
-    // A handler that passed the signal on fails with an AbortError of its own: the reason is the truth.
-    throw signal.aborted ? signal.reason : error;
-  } finally {
-    clearTimeout(grace);
-    signal.removeEventListener('abort', onAbort);
-  }
 }
 
 class Attempt implements TaskContext {
@@ -238,14 +206,15 @@ class Attempt implements TaskContext {
   readonly queue: string;
   readonly attempt: number;
   readonly maxAttempts: number;
-  readonly createdAt: Date;
   readonly requestId: string | undefined;
   completed = false;
+  private interrupted: Interrupted | undefined;
+  private onInterrupt: ((interrupted: Interrupted) => void) | undefined;
+  private controller: AbortController | undefined;
 
   constructor(
     readonly delivery: Delivery,
     readonly claim: Claim,
-    readonly signal: AbortSignal,
     private readonly ledger: Ledger,
   ) {
     this.id = delivery.id;
@@ -253,15 +222,63 @@ class Attempt implements TaskContext {
     this.queue = delivery.queue;
     this.attempt = delivery.failures + 1;
     this.maxAttempts = delivery.options.maxRetry + 1;
-    this.createdAt = new Date(delivery.createdAt);
-    this.requestId = delivery.requestId ?? undefined;
+    this.requestId = delivery.requestId;
+  }
+
+  get createdAt(): Date {
+    return new Date(this.delivery.createdAt);
+  }
+
+  /** Made when it is first asked for: most handlers never do, and it is the dearest part of an attempt. */
+  get signal(): AbortSignal {
+    this.controller ??= new AbortController();
+    if (this.interrupted) this.controller.abort(this.interrupted);
+    return this.controller.signal;
+  }
+
+  /** Tells the attempt to stop; the first reason stands. */
+  interrupt(interruption: Interruption): void {
+    if (this.interrupted) return;
+    this.interrupted = new Interrupted(interruption);
+    this.controller?.abort(this.interrupted);
+    this.onInterrupt?.(this.interrupted);
+  }
+
+  /**
+   * Settles with the handler, or rejects as soon as the attempt is interrupted: a
+   * handler that does not listen is left behind.
+   *
+   * A lost lock alone is no reason to throw away what the handler has done: it is
+   * told, and may still end. The fence decides whether that counts, and when it
+   * does, the delivery that comes after finds nothing to do.
+   */
+  untilInterrupted(work: Promise<unknown>): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      let grace: NodeJS.Timeout | undefined;
+      this.onInterrupt = (interrupted) => {
+        if (interrupted.interruption === 'lock lost') grace = setTimeout(reject, LOST_LOCK_GRACE, interrupted);
+        else reject(interrupted);
+      };
+      if (this.interrupted) this.onInterrupt(this.interrupted);
+      work.then(
+        (result) => {
+          clearTimeout(grace);
+          resolve(result);
+        },
+        (error: unknown) => {
+          clearTimeout(grace);
+          // A handler that passed the signal on fails with an AbortError of its own: the reason is the truth.
+          reject(this.interrupted ?? error);
+        },
+      );
+    });
   }
 
   async transaction<T>(work: Parameters<TaskContext['transaction']>[0]): Promise<T> {
-    this.signal.throwIfAborted();
+    this.throwIfInterrupted();
     const result = await this.ledger.completeWith(this.claim, this.delivery.keep, async (manager) => {
       const value = await work(manager);
-      this.signal.throwIfAborted();
+      this.throwIfInterrupted();
       return value as T;
     });
     this.completed = true;
@@ -271,5 +288,9 @@ class Attempt implements TaskContext {
 
   async progress(value: unknown): Promise<void> {
     await this.ledger.recordProgress(this.claim, value);
+  }
+
+  private throwIfInterrupted(): void {
+    if (this.interrupted) throw this.interrupted;
   }
 }

@@ -35,8 +35,8 @@ export class TaskLogger {
     this.logger.warn({ ...identity(delivery), reason, runAt: new Date(Date.now() + delay).toISOString() }, 'task put off');
   }
 
-  stalled(queue: string, jobId: string): void {
-    this.logger.warn({ queue, taskId: jobId.split('.')[0] }, 'a worker was lost while it ran this task; it runs again');
+  stalled(queue: string, taskId: string): void {
+    this.logger.warn({ queue, taskId }, 'a worker was lost while it ran this task; it runs again');
   }
 
   redispatched(queue: string, count: number): void {
@@ -71,5 +71,5 @@ function isConnectionError(err: unknown): boolean {
 }
 
 function identity(delivery: Delivery) {
-  return { taskId: delivery.id, taskType: delivery.type, queue: delivery.queue, requestId: delivery.requestId ?? undefined };
+  return { taskId: delivery.id, taskType: delivery.type, queue: delivery.queue, requestId: delivery.requestId };
 }

@@ -1,4 +1,5 @@
 import { type Job, type Processor, Worker, type WorkerOptions } from 'bullmq';
+import { releaseWorkerConnection, workerConnection } from './dispatcher.js';
 import type { JobData } from './job.js';
 
 /**
@@ -14,9 +15,11 @@ export class TaskWorker extends Worker<JobData> {
   private halted = false;
   private readonly fetches = new Set<Promise<unknown>>();
 
+  private release: (() => void) | undefined;
+
   constructor(name: string, processor: string | URL | null | Processor<JobData>, options: WorkerOptions) {
-    // A producer fails at once while Redis is away, so that the relay can try again; a worker's commands wait for it.
-    super(name, processor, { ...options, connection: { ...options.connection, enableOfflineQueue: true } as WorkerOptions['connection'] });
+    super(name, processor, { ...options, connection: workerConnection(options.connection) });
+    this.release = () => releaseWorkerConnection(options.connection);
   }
 
   /** Begins what `run()` would begin, but for its loop: lock renewal and the search for crashed workers' jobs. */
@@ -43,5 +46,11 @@ export class TaskWorker extends Worker<JobData> {
     } finally {
       this.fetches.delete(fetch);
     }
+  }
+
+  override async close(force?: boolean): Promise<void> {
+    await super.close(force);
+    this.release?.();
+    this.release = undefined;
   }
 }

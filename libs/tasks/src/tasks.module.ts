@@ -13,7 +13,7 @@ import { Config } from '@app/config';
 import { armFaults } from '@app/faults';
 import { DataSource } from 'typeorm';
 import { Completions } from './completions.js';
-import { queueOptions, selectDispatcher } from './dispatcher.js';
+import { connectionOptions, queueOptions, selectDispatcher } from './dispatcher.js';
 import { CORRELATION_ID, type CorrelationId, TaskDistributor } from './distributor.js';
 import { FailedTaskListener } from './failed-task.listener.js';
 import { Ledger } from './ledger.js';
@@ -164,12 +164,17 @@ const adminProviders: Provider[] = [faults, Ledger, QueuePauses, TaskAdmin, Task
 
 function queueModules(config: Config): DynamicModule[] {
   selectDispatcher(config);
+  const connection = connectionOptions(config);
   return [
     // Registered by hand, when every provider is ready (nestjs/bull would run jobs before).
     BullModule.forRoot({ connection: {}, extraOptions: { manualRegistration: true } }),
     BullModule.registerQueueAsync(
       // After the database: on Postgres, a queue whose first connection fails never makes another one.
-      ...config.QUEUE_WEIGHTS.queues.map(({ name }) => ({ name, inject: [DataSource], useFactory: () => queueOptions(config, name) })),
+      ...config.QUEUE_WEIGHTS.queues.map(({ name }) => ({
+        name,
+        inject: [DataSource],
+        useFactory: () => queueOptions(config, name, connection),
+      })),
     ),
   ];
 }

@@ -50,6 +50,50 @@ describe('WeightedPicker', () => {
     );
   });
 
+  it('shares it within three starts of a queue where slots stay, in whatever order the tasks end, and seldom changes', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 2, maxLength: 4 }),
+        fc.integer({ min: 1, max: 20 }),
+        fc.infiniteStream(fc.nat()),
+        (weights, slots, choices) => {
+          const picker = new WeightedPicker(weightsOf(weights.map((weight) => ({ weight, min: 0 }))), slots);
+          const total = weights.reduce((sum, weight) => sum + weight, 0);
+          const starts = weights.map(() => 0);
+          const count = (name: string) => (starts[Number(name.slice(1))]! += 1);
+          const running = saturate(picker);
+          running.forEach(count);
+          let changes = 0;
+          for (let finished = 1; finished <= 1_000; finished++) {
+            const [name] = running.splice(choices.next().value! % running.length, 1);
+            const stays = picker.finishAndContinue(name!);
+            if (!stays) changes += 1;
+            const next = stays ? name! : saturate(picker)[0]!;
+            running.push(next);
+            count(next);
+            const all = starts.reduce((sum, value) => sum + value, 0);
+            weights.forEach((weight, index) =>
+              expect(Math.abs(starts[index]! - (all * weight) / total)).toBeLessThan(3 * (weights.length - 1) + 1),
+            );
+          }
+          // As many as the shares demand where there are fewer slots than queues; otherwise a few of a hundred.
+          if (slots >= 4 * weights.length) expect(changes).toBeLessThan(350);
+        },
+      ),
+      { numRuns: 20 },
+    );
+  });
+
+  it('keeps no queue waiting that has just woken', () => {
+    const picker = new WeightedPicker(parseQueueWeights('critical=10,default=5'), 3);
+    picker.foundEmpty(picker.start()!);
+    expect(saturate(picker)).toEqual(['default', 'default', 'default']);
+    for (let turn = 0; turn < 50; turn++) expect(picker.finishAndContinue('default')).toBe(true);
+    picker.wake('critical');
+    expect(picker.finishAndContinue('default')).toBe(false);
+    expect(picker.start()).toBe('critical');
+  });
+
   it('never takes more than the slots, keeps reservations, and leaves none idle that may be used', () => {
     fc.assert(
       fc.property(setups, fc.infiniteStream(fc.nat()), ({ queues, slots, strict }, choices) => {
@@ -130,6 +174,20 @@ describe('WeightedPicker', () => {
       return name;
     });
     expect(turns.filter((name) => name === 'b')).toHaveLength(5);
+  });
+
+  it('nor for the time in which one slot looked whether there is something', () => {
+    const picker = new WeightedPicker(parseQueueWeights('a=1,b=1'), 4);
+    expect([picker.start(), picker.start()]).toEqual(['a', 'b']);
+    picker.found('a');
+    for (let turn = 0; turn < 100; turn++) expect(picker.finishAndContinue('a')).toBe(true);
+    picker.found('b');
+    const turns = Array.from({ length: 20 }, () => {
+      const name = picker.start()!;
+      picker.finish(name);
+      return name;
+    });
+    expect(turns.filter((name) => name === 'b')).toHaveLength(10);
   });
 
   it('in strict mode serves a lesser queue only while the greater ones are empty', () => {

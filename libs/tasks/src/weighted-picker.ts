@@ -18,13 +18,22 @@ interface QueueState {
 }
 
 /**
+ * How many starts a queue may be ahead of another one and still keep a slot that
+ * it has: to go on with the same queue is one round trip, to change is two.
+ */
+const STAY = 2;
+
+/**
  * Decides which queue the next free slot serves.
  *
  * Stride scheduling (Waldspurger and Weihl, 1995): every start moves a queue's
  * virtual time on by 1/weight, and the ready queue with the smallest time goes
- * next, so under load the shares are exactly the weights. A queue that wakes
- * begins at the present time: having been idle earns it nothing. Slots that a
- * queue reserves (`min`) are taken by no other queue, even while they are idle.
+ * next, so under load the shares are exactly the weights. A slot stays with its
+ * queue for as long as that is hardly ahead, so no queue is ever ahead of another
+ * by more than {@link STAY} + 1 of its own starts, and slots seldom change. A
+ * queue that wakes begins at the present time: having been idle earns it nothing.
+ * Slots that a queue reserves (`min`) are taken by no other queue, even while they
+ * are idle.
  *
  * It is pure: no clock, no queue, no promise.
  */
@@ -63,6 +72,8 @@ export class WeightedPicker {
   found(name: string): boolean {
     const queue = this.find(name);
     if (queue.supply === 'ready') return false;
+    // What the others have started while one slot looked is not owed to it.
+    queue.time = Math.max(queue.time, this.now());
     queue.supply = 'ready';
     return true;
   }
@@ -81,11 +92,12 @@ export class WeightedPicker {
     queue.supply = 'empty';
   }
 
-  /** Gives the slot back and, when the same queue is next anyway, takes it again: then true. */
+  /** Gives the slot back and, when the same queue is next or may stay, takes it again: then true. */
   finishAndContinue(name: string): boolean {
     this.finish(name);
-    const queue = this.next();
-    if (queue?.name !== name) return false;
+    const queue = this.find(name);
+    const next = this.next();
+    if (next !== queue && !(next && this.mayStay(queue, next))) return false;
     this.take(queue);
     return true;
   }
@@ -130,6 +142,12 @@ export class WeightedPicker {
     return a.time < b.time || (a.time === b.time && a.weight > b.weight);
   }
 
+  /** Whether a queue may keep a slot although another one is next. One that has just woken is not kept waiting. */
+  private mayStay(queue: QueueState, next: QueueState): boolean {
+    if (this.strict || next.supply !== 'ready' || queue.supply !== 'ready' || !this.mayStart(queue)) return false;
+    return (queue.time - next.time) * queue.weight <= STAY;
+  }
+
   private mayStart(queue: QueueState): boolean {
     const free = this.slots - this.running;
     if (free <= 0) return false;
@@ -146,7 +164,7 @@ export class WeightedPicker {
     let ready = Number.POSITIVE_INFINITY;
     let latest = 0;
     for (const queue of this.queues) {
-      if (queue.supply !== 'empty') ready = Math.min(ready, queue.time);
+      if (queue.supply === 'ready') ready = Math.min(ready, queue.time);
       latest = Math.max(latest, queue.time);
     }
     // With nobody else ready the waking queue is alone, and any start is fair: the latest gives no credit.

@@ -1,32 +1,28 @@
 import { Queue, type JobsOptions } from 'bullmq';
 import { v7 as uuidv7 } from 'uuid';
 import { TASK_TYPE } from './no-op.task.ts';
-import { Config, queueOptions } from './product.ts';
+import { Config, jobOf, queueOptions } from './product.ts';
 
 const BATCH = 1_000;
 
-/** A job as the relay puts it into BullMQ. */
-export interface ProductJob {
-  name: string;
-  data: { id: string } & Record<string, unknown>;
-  opts: JobsOptions;
-}
+export type ProductJob = ReturnType<typeof jobOf>;
 
 /** As the relay makes one of a ledger row. */
 export function productJob(number: number): ProductJob {
-  const id = uuidv7();
-  const data = {
-    id,
+  return jobOf({
+    id: uuidv7(),
+    type: TASK_TYPE,
+    queue: 'default',
     payload: { number },
     version: 1,
     options: { maxRetry: 25, timeout: 1_800_000 },
+    requestId: null,
     generation: 0,
     failures: 0,
-    requestId: null,
+    createdAt: new Date(),
     keep: false,
-    createdAt: new Date().toISOString(),
-  };
-  return { name: TASK_TYPE, data, opts: { jobId: id, delay: 0, attempts: 26, backoff: { type: 'ledger' }, stackTraceLimit: 1 } };
+    delay: 0,
+  });
 }
 
 /** As somebody would put it into BullMQ who uses nothing else. */

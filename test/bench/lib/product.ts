@@ -15,6 +15,7 @@ export const { createLogger, LoggingModule } = await built<typeof import('@app/l
 export const { Task, TaskDistributor, TaskQueues, TasksModule } = await built<typeof import('@app/tasks')>('tasks/src/index');
 export const { Completions } = await built<typeof import('../../../libs/tasks/src/completions.js')>('tasks/src/completions');
 export const { queueOptions } = await built<typeof import('../../../libs/tasks/src/dispatcher.js')>('tasks/src/dispatcher');
+export const { jobOf } = await built<typeof import('../../../libs/tasks/src/job.js')>('tasks/src/job');
 export const { Ledger } = await built<typeof import('../../../libs/tasks/src/ledger.js')>('tasks/src/ledger');
 export const { Reconciler } = await built<typeof import('../../../libs/tasks/src/reconciler.js')>('tasks/src/reconciler');
 export const { Relay } = await built<typeof import('../../../libs/tasks/src/relay.js')>('tasks/src/relay');

@@ -90,8 +90,8 @@ export class TaskTestKit implements OnModuleInit {
         failures: task.failures,
         number: task.delivery + 1,
         crashes: 0,
-        createdAt: task.created.toISOString(),
-        requestId: task.request,
+        createdAt: task.created.getTime(),
+        requestId: task.request ?? undefined,
         keep: task.keep,
       });
       outcomes.push({ type: task.type, outcome: outcome.kind });
