@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { faultPoint } from '@app/faults';
 import { DataSource, type EntityManager } from 'typeorm';
+import type { ClientBase, QueryResult } from 'pg';
 import { StaleAttempt } from './errors.js';
 import type { DeathReason } from './task.js';
 import type { StoredOptions } from './task-record.entity.js';
@@ -9,18 +10,22 @@ import type { StoredOptions } from './task-record.entity.js';
 export const CANCEL_CHANNEL = 'waybill_task_cancel';
 
 /**
- * Begins the transaction of a claim. A relay whose connection has died would keep
- * its tasks locked for as long as the server waits for it: 10 s, of which the
- * dispatcher is given 5. And the pending tasks are read along their index, since
- * a bitmap or a scan would read those again that were dispatched before, all of
- * them, until the next vacuum: an index scan remembers which of its entries are dead.
+ * Begins a transaction that takes up to `limit` pending tasks and marks them, in one round trip.
+ *
+ * A relay whose connection has died would keep its tasks locked for as long as
+ * the server waits for it: 10 s, of which the dispatcher is given 5. The commit
+ * need not wait for the disk: a mark that a crash of the server takes back has
+ * the task added again, and the job id makes that harmless. And the pending tasks
+ * are read along their index, since a bitmap or a scan would read those again
+ * that were dispatched before, all of them, until the next vacuum: an index scan
+ * remembers which of its entries are dead.
  */
-const BEGIN_CLAIM = `BEGIN; SET LOCAL idle_in_transaction_session_timeout = 10000;
-  SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off`;
-
-const CLAIM = `WITH claimed AS (
+const CLAIM = (limit: number) => `BEGIN;
+  SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL synchronous_commit = off;
+  SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off;
+  WITH claimed AS (
     UPDATE task SET state = 'dispatched', dispatched_at = now(), verified_at = clock_timestamp()
-    WHERE id = ANY(ARRAY(SELECT id FROM task WHERE state = 'pending' ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
+    WHERE id = ANY(ARRAY(SELECT id FROM task WHERE state = 'pending' ORDER BY id LIMIT ${limit} FOR UPDATE SKIP LOCKED))
     RETURNING id, type, queue, payload, version, options, request_id AS "requestId", generation, failures, created_at AS "createdAt",
       (options ? 'retention' OR unique_until IS NOT NULL) AS keep,
       GREATEST(0, ceil(EXTRACT(epoch FROM run_at - clock_timestamp()) * 1000))::float8 AS delay)
@@ -137,9 +142,10 @@ export class Ledger {
   async dispatchPending(limit: number, dispatch: (tasks: PendingTask[]) => Promise<void>): Promise<number> {
     const runner = this.dataSource.createQueryRunner();
     try {
-      // By hand and not by `transaction`, whose START would be a round trip of its own.
-      await runner.query(BEGIN_CLAIM);
-      const tasks = (await runner.query(CLAIM, [limit])) as PendingTask[];
+      const connection = (await runner.connect()) as ClientBase;
+      // One result for each statement, which `pg` returns and its types do not know.
+      const results = (await connection.query(CLAIM(limit))) as unknown as QueryResult<PendingTask>[];
+      const tasks = results.at(-1)!.rows;
       if (tasks.length > 0) {
         await faultPoint('relay.after-claim');
         await dispatch(tasks);

@@ -5,7 +5,7 @@ import { DataSource, type EntityManager, type EntitySubscriberInterface, type Qu
 export const TASK_CHANNEL = 'waybill_task';
 
 /** The least time between two wake-ups of one process. Milliseconds. */
-const GAP = 5;
+const GAP = 2;
 
 /**
  * Wakes the relays when a transaction that wrote tasks has committed.
