@@ -26,9 +26,19 @@ function answers(port: number): Promise<boolean> {
   });
 }
 
+/** Below the ports that systems give to outgoing connections: nothing takes one by chance between our asking and somebody's binding. */
+const FIRST = 20_000;
+const COUNT = 12_000;
+
 /** A loopback port that nobody listens on at this moment. */
-export function freePort(): Promise<number> {
-  return listen(0, LOOPBACK);
+export async function freePort(): Promise<number> {
+  for (;;) {
+    try {
+      return await listen(FIRST + Math.floor(Math.random() * COUNT), LOOPBACK);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    }
+  }
 }
 
 /** Why `port` cannot be listened on, or undefined when it can. */

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { afterAll, describe, expect, it } from 'vitest';
 import { AppProcess } from '../support/app-process.js';
-import { unusedPort } from '../support/ports.js';
+import { freePort } from '../../scripts/stack/ports.ts';
 
 const started: AppProcess[] = [];
 afterAll(() => started.forEach((app) => app.crash()));
@@ -65,10 +65,10 @@ describe.concurrent('in production', () => {
 
 describe.concurrent('a port that is taken', () => {
   it.each(['HTTP_PORT', 'GRPC_PORT'])('is told with the name of %s, and the api exits with 1', async (variable) => {
-    const port = await unusedPort();
+    const port = await freePort();
     const holder = createServer();
     await new Promise<void>((resolve) => holder.listen(port, '127.0.0.1', resolve));
-    const ports = { HTTP_PORT: String(await unusedPort()), GRPC_PORT: String(await unusedPort()), [variable]: String(port) };
+    const ports = { HTTP_PORT: String(await freePort()), GRPC_PORT: String(await freePort()), [variable]: String(port) };
     const output = await refusal('api', ports);
     expect(output).toEqual([`${variable}: port ${port} of 127.0.0.1 is taken by another process`]);
     holder.close();

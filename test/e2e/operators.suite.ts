@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Dispatcher, isAvailable } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
 import { somebody } from '../support/people.js';
-import { unusedPort } from '../support/ports.js';
+import { freePort } from '../../scripts/stack/ports.ts';
 import { type LedgerRow, Waybill } from '../support/waybill.js';
 
 const TYPE = 'account.send_verification_email';
@@ -16,7 +16,7 @@ export function describeOperators(dispatcher: Dispatcher): void {
     let waybill: Waybill;
     let dashboard: string;
     beforeAll(async () => {
-      const port = await unusedPort();
+      const port = await freePort();
       dashboard = `http://127.0.0.1:${port}`;
       waybill = await Waybill.create(dispatcher);
       await Promise.all([

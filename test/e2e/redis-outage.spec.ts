@@ -1,4 +1,5 @@
 import { UserService } from '@app/contract';
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ERROR, WARN } from '../support/app-process.js';
 import { Code } from '../support/callers.js';
@@ -64,6 +65,31 @@ describe.skipIf(!hasPrivateRedis)('an outage of Redis', () => {
     expect(troubles().length).toBeLessThanOrEqual(12);
     expect(troubles().filter(({ level }) => level >= ERROR)).toEqual([]);
     expect(waybill.api.lines.filter(({ level }) => level >= WARN)).toEqual([]);
+  });
+
+  it('lets no operator cancel by halves, and pauses a queue as soon as it is back', async () => {
+    const { email } = await signUp();
+    const [task] = await eventually(async () => {
+      const tasks = await waybill.ledger();
+      return tasks.every(({ state }) => state === 'dispatched') && tasks;
+    });
+    await redis.kill();
+    const [cancelled, shown] = await Promise.all([waybill.tasks('cancel', task!.id), waybill.tasks('show', task!.id)]);
+    expect(shown).toMatchObject({ code: 0, output: expect.stringContaining('the dispatcher does not answer') });
+    for (const { code, output } of [cancelled, await waybill.tasks('pause', 'critical')]) {
+      expect(output).toContain('the dispatcher did not answer');
+      expect(output).not.toContain('ECONNREFUSED');
+      expect(code).toBe(1);
+    }
+    expect(await waybill.ledger()).toHaveLength(1);
+
+    await redis.start();
+    const client = new Redis(waybill.environment['REDIS_ADDRESS']!);
+    await eventually(() => client.hget(`{${waybill.environment['REDIS_PREFIX']}-critical}:critical:meta`, 'paused'));
+    client.disconnect();
+    expect(waybill.mail.mailsTo(email)).toEqual([]);
+    expect((await waybill.tasks('resume', 'critical')).code).toBe(0);
+    await waybill.mail.mailTo(email);
   });
 
   it('keeps nobody from stopping', async () => {

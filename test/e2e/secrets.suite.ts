@@ -4,7 +4,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { type Dispatcher, isAvailable } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
-import { unusedPort } from '../support/ports.js';
+import { freePort } from '../../scripts/stack/ports.ts';
 import { Waybill } from '../support/waybill.js';
 
 const { createUser, verifyEmail, resendVerificationEmail } = UserService.method;
@@ -63,7 +63,7 @@ export function describeSecrets(dispatcher: Dispatcher): void {
     let dashboard = '';
 
     beforeAll(async () => {
-      const dashboardPort = String(await unusedPort());
+      const dashboardPort = String(await freePort());
       waybill = await Waybill.create(dispatcher, {
         environment: { LOG_LEVEL: 'trace', DASHBOARD_PORT: dashboardPort, DASHBOARD_PASSWORD: canaries.dashboardPassword },
       });

@@ -355,6 +355,25 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       expect(story.failures).toBe(0);
     });
 
+    it('does no work twice for a result or a progress that cannot be kept', async () => {
+      const app = await engine.worker([Ordinary]);
+      const results = [1n, { at: () => 0 }, 'x'.repeat(100_000), 'a\u0000b'];
+      for (const result of results) {
+        const key = randomUUID();
+        scripts.set(key, async (task) => {
+          await expect(task.progress(result)).rejects.toThrow(RangeError);
+          return result;
+        });
+        const { id } = await tasksOf(app).distribute(Ordinary, { key }, { retention: '1h' });
+        const story = await eventually(async () => {
+          const found = await adminOf(app).show(id);
+          return found?.state === 'completed' ? found : undefined;
+        });
+        expect(story.result).toEqual({ notKept: expect.stringMatching(/^the result/) });
+        expect(callsOf(key)).toHaveLength(1);
+      }
+    });
+
     it('distributes a periodic task once a tick, whatever the number of workers', async () => {
       const from = Date.now();
       for (let count = 0; count < 3; count++) await engine.worker([Ticking]);

@@ -1,4 +1,3 @@
-import { createServer } from 'node:net';
 import {
   type DescMethodUnary,
   type DescService,
@@ -14,6 +13,7 @@ import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js'
 import { type LoggerService, Module, type Type } from '@nestjs/common';
 import { BadRequestSchema, StatusSchema } from '@app/contract';
 import { createRpcApp, Readiness, type RpcApp, type RpcAppOptions } from '@app/rpc';
+import { freePort } from '../../scripts/stack/ports.ts';
 
 /** A line that was logged with an object first. */
 export interface LogLine {
@@ -54,14 +54,6 @@ export class LogBook implements LoggerService {
       });
     }
   }
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
 }
 
 /** What a gRPC call ended with. */

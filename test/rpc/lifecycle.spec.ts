@@ -8,7 +8,8 @@ import { Controller, Module } from '@nestjs/common';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type ResendVerificationEmailRequest, UserService } from '@app/contract';
 import { createRpcApp, Message, packageDefinition, PortUnavailable, Rpc } from '@app/rpc';
-import { freePort, Harness } from './harness.js';
+import { freePort } from '../../scripts/stack/ports.ts';
+import { Harness } from './harness.js';
 
 const resend = UserService.method.resendVerificationEmail;
 

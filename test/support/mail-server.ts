@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { simpleParser } from 'mailparser';
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from 'smtp-server';
 import { eventually } from './eventually.js';
-import { unusedPort } from './ports.js';
+import { freePort } from '../../scripts/stack/ports.ts';
 
 /** A mail as it came in, whether it was accepted or not. */
 export interface ReceivedMail {
@@ -41,7 +41,7 @@ export class MailServer {
   private constructor(readonly port: number) {}
 
   static async start(): Promise<MailServer> {
-    const server = new MailServer(await unusedPort());
+    const server = new MailServer(await freePort());
     await server.open();
     return server;
   }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { type Postgres, startPostgres } from '../../scripts/stack/postgres.ts';
 import type { TestDatabase } from './database.js';
-import { unusedPort } from './ports.js';
+import { freePort } from '../../scripts/stack/ports.ts';
 
 /** A Postgres of one test's own, to be stopped and started again at the same address, with its data. */
 export class PrivatePostgres {
@@ -19,7 +19,7 @@ export class PrivatePostgres {
     const folder = mkdtempSync(join(tmpdir(), 'waybill-outage-'));
     // The server may run as another user, who must get in.
     chmodSync(folder, 0o755);
-    const postgres = new PrivatePostgres(folder, await unusedPort());
+    const postgres = new PrivatePostgres(folder, await freePort());
     await postgres.start();
     return postgres;
   }

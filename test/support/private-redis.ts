@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { endWithThisProcess } from '../../scripts/stack/watchdog.ts';
 import { eventually } from './eventually.js';
-import { unusedPort } from './ports.js';
+import { freePort } from '../../scripts/stack/ports.ts';
 
 const program = ['redis-server', 'valkey-server'].find((name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0);
 
@@ -19,7 +19,7 @@ export class PrivateRedis {
 
   /** Only chooses the address: nobody listens there yet. */
   static async reserve(): Promise<PrivateRedis> {
-    return new PrivateRedis(await unusedPort());
+    return new PrivateRedis(await freePort());
   }
 
   get address(): string {

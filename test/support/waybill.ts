@@ -7,7 +7,7 @@ import { createDatabase, type TestDatabase } from './database.js';
 import type { Dispatcher } from './engine.js';
 import { eventually } from './eventually.js';
 import { MailServer } from './mail-server.js';
-import { unusedPort } from './ports.js';
+import { freePort } from '../../scripts/stack/ports.ts';
 
 /** How to set up a {@link Waybill}. */
 export interface WaybillOptions {
@@ -51,7 +51,7 @@ export class Waybill {
   static async create(dispatcher: Dispatcher, options: WaybillOptions = {}): Promise<Waybill> {
     const database = options.database ?? (await createDatabase());
     const mail = await MailServer.start();
-    const httpPort = await unusedPort();
+    const httpPort = await freePort();
     return new Waybill(database, mail, {
       // As in real use: what production demands is given, and nothing that only development has helps.
       NODE_ENV: 'production',
@@ -59,7 +59,7 @@ export class Waybill {
       REDIS_ADDRESS: dispatcher === 'redis' ? inject('redisAddress') : '',
       REDIS_PREFIX: `e2e-${randomUUID()}`,
       HTTP_PORT: String(httpPort),
-      GRPC_PORT: String(await unusedPort()),
+      GRPC_PORT: String(await freePort()),
       SMTP_URL: mail.url,
       MAIL_FROM: 'Waybill <no-reply@waybill.test>',
       // Not the address that the api listens on: a link must come from this and from nothing else.

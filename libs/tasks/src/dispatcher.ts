@@ -41,10 +41,6 @@ export function connectionOptions(config: Config): Connection {
       connectionTimeoutMillis: 5_000,
       // What is not answered by then is asked again on another connection.
       query_timeout: 10_000,
-      // A crash of the server may take back what BullMQ wrote last, and nothing is lost: the ledger, whose own
-      // commits wait for the disk, is the truth. A job that was added is on the disk with the commit that marks its
-      // task; one that was finished is done according to the ledger when it comes again.
-      options: '-c synchronous_commit=off',
       Client: QueueClient,
     };
     // BullMQ's types know only Redis here (nestjs/bull issue 2903).

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { type Backoff, backoffDelay } from './backoff.js';
 import { type Duration, milliseconds } from './duration.js';
 import { InvalidTask } from './errors.js';
+import { toJson } from './json.js';
 import { Ledger } from './ledger.js';
 import { type QueueName, type TaskHandler, type TaskOptions, policyOf, wholeNumber } from './task.js';
 import { currentTask } from './task-scope.js';
@@ -18,9 +19,6 @@ export type CorrelationId = () => string | undefined;
 
 /** A task that starts later than this is found by the relay's poll in time; it needs no wake-up. Milliseconds. */
 const WAKE_WITHIN = 3_000;
-
-/** The most that a payload may take as JSON. It carries ids; what is large belongs in a table. */
-const MAX_PAYLOAD_BYTES = 64 * 1024;
 
 /** Options of one distribution. The caller has the last word: they win over the task's own. */
 export interface DistributeOptions extends TaskOptions {
@@ -82,11 +80,12 @@ export class TaskDistributor {
       throw new InvalidTask(`${policy.type}: the queue "${queue}" is not in QUEUE_WEIGHTS (${[...this.queues].join(', ')})`);
     }
     try {
+      policy.payload.parse(payload);
       const row = {
         id: uuidv7(),
         type: policy.type,
         queue,
-        payload: toJson(policy.payload, payload),
+        payload: toJson(payload, 'payload'),
         version: policy.version,
         requestId: this.correlationId?.() ?? currentTask()?.requestId,
         options: storedOptions(policy, options),
@@ -136,25 +135,4 @@ function startOf({ processIn, processAt }: DistributeOptions): { processIn?: num
 function uniqueOf(unique: { key: string; for?: Duration }): { uniqueKey: string; uniqueFor?: number } {
   if (unique.key === '' || unique.key.length > 255) throw new RangeError('unique.key must have 1 to 255 characters');
   return { uniqueKey: unique.key, ...(unique.for !== undefined && { uniqueFor: milliseconds(unique.for, 'unique.for') }) };
-}
-
-/** The payload as JSON, after its schema and JSON itself have agreed to it. */
-function toJson(schema: z.ZodType, payload: unknown): string {
-  schema.parse(payload);
-  let json: string;
-  try {
-    json = JSON.stringify(payload, (key, value: unknown) => {
-      if (typeof value === 'function' || typeof value === 'symbol')
-        throw new RangeError(`payload.${key} is a ${typeof value}, which JSON cannot hold`);
-      return value;
-    });
-  } catch (error) {
-    if (error instanceof RangeError) throw error;
-    // JSON.stringify's own words for a bigint and for a cycle, without the value.
-    throw new RangeError(`the payload cannot be written as JSON: ${(error as Error).message.split('\n')[0]}`);
-  }
-  // Postgres's jsonb refuses the character U+0000.
-  if (json.includes('\\u0000')) throw new RangeError('the payload holds the character U+0000');
-  if (Buffer.byteLength(json) > MAX_PAYLOAD_BYTES) throw new RangeError(`the payload takes more than ${MAX_PAYLOAD_BYTES} bytes`);
-  return json;
 }

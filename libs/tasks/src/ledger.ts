@@ -3,6 +3,7 @@ import { faultPoint } from '@app/faults';
 import { DataSource, type EntityManager } from 'typeorm';
 import type { ClientBase, QueryResult } from 'pg';
 import { StaleAttempt } from './errors.js';
+import { toJson } from './json.js';
 import type { DeathReason } from './task.js';
 import type { StoredOptions } from './task-record.entity.js';
 
@@ -188,7 +189,7 @@ export class Ledger {
 
   /** Marks a finished task that is to be kept, with its result. */
   async keepCompleted(claim: Claim, result: unknown): Promise<void> {
-    await this.dataSource.query(`UPDATE task SET ${COMPLETE}, result = $4 WHERE ${OWNED}`, [...owned(claim), json(result)]);
+    await this.dataSource.query(`UPDATE task SET ${COMPLETE}, result = $4 WHERE ${OWNED}`, [...owned(claim), resultJson(result)]);
   }
 
   /**
@@ -204,7 +205,7 @@ export class Ledger {
       if (count === 0) throw new StaleAttempt('the task is done, cancelled, or run by a newer attempt');
       const result = await work(manager);
       await faultPoint('effect.before-commit');
-      if (keep && result !== undefined) await manager.query('UPDATE task SET result = $2 WHERE id = $1', [claim.id, json(result)]);
+      if (keep && result !== undefined) await manager.query('UPDATE task SET result = $2 WHERE id = $1', [claim.id, resultJson(result)]);
       return result;
     });
   }
@@ -255,8 +256,9 @@ export class Ledger {
     });
   }
 
+  /** @throws RangeError for what JSON cannot hold, and for more than 64 KiB. */
   async recordProgress(claim: Claim, value: unknown): Promise<void> {
-    await this.dataSource.query(`UPDATE task SET progress = $4 WHERE ${OWNED}`, [...owned(claim), json(value)]);
+    await this.dataSource.query(`UPDATE task SET progress = $4 WHERE ${OWNED}`, [...owned(claim), toJson(value, 'the progress')]);
   }
 
   /** Dispatched tasks that BullMQ has not been asked about for the longest time, none of them for less than `age` milliseconds. */
@@ -307,5 +309,12 @@ export class Ledger {
 
 const owned = (claim: Claim) => [claim.id, claim.generation, claim.delivery];
 
-/** JSON for a jsonb parameter; undefined is SQL's NULL. */
-const json = (value: unknown): string | null => (value === undefined ? null : JSON.stringify(value));
+/** A handler's result as JSON; one that cannot be kept is no reason to do the work once more, so the row says why. */
+function resultJson(result: unknown): string | null {
+  if (result === undefined) return null;
+  try {
+    return toJson(result, 'the result');
+  } catch (error) {
+    return JSON.stringify({ notKept: (error as Error).message });
+  }
+}

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
-import type { Queue } from 'bullmq';
 import { DataSource } from 'typeorm';
+import { answered } from './deadline.js';
 import { QueuePause } from './task-record.entity.js';
 import { TaskQueues } from './queues.js';
 
@@ -12,22 +12,29 @@ export class QueuePauses {
     private readonly queues: TaskQueues,
   ) {}
 
-  /** No worker takes a task of the queue until it is resumed; running ones finish. @throws Error for an unknown queue. */
+  /**
+   * No worker takes a task of the queue until it is resumed; running ones finish.
+   *
+   * @throws Error for an unknown queue; and when the dispatcher does not answer, where it takes effect once that is back.
+   */
   async pause(name: string): Promise<void> {
     const queue = this.queues.of(name);
     await this.dataSource.getRepository(QueuePause).upsert({ queue: name, pausedAt: new Date() }, ['queue']);
-    await queue.pause();
+    await answered(queue.pause());
   }
 
-  /** @throws Error for an unknown queue. */
+  /** @throws Error for an unknown queue; and when the dispatcher does not answer, where the queue stays paused. */
   async resume(name: string): Promise<void> {
-    const queue = this.queues.of(name);
+    await answered(this.queues.of(name).resume());
     await this.dataSource.getRepository(QueuePause).delete({ queue: name });
-    await queue.resume();
   }
 
-  /** Pauses a queue again whose dispatcher has forgotten it. */
-  async restore(queue: Queue): Promise<void> {
-    if (await this.dataSource.getRepository(QueuePause).existsBy({ queue: queue.name })) await queue.pause();
+  /** Pauses the queues again whose dispatcher has forgotten it, or was never told. */
+  async restore(): Promise<void> {
+    for (const { queue: name } of await this.dataSource.getRepository(QueuePause).find()) {
+      if (!this.queues.names.includes(name)) continue;
+      const queue = this.queues.of(name);
+      if (!(await answered(queue.isPaused()))) await answered(queue.pause());
+    }
   }
 }

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { Queue } from 'bullmq';
-import { withDeadline } from './deadline.js';
+import { answered } from './deadline.js';
 import { jobId } from './dispatcher.js';
 import type { JobData } from './job.js';
 import { type DispatchedTask, Ledger } from './ledger.js';
@@ -66,12 +66,10 @@ export class Reconciler {
 
   private async reconcile(): Promise<void> {
     for (const queue of this.queues.all()) {
-      const marker = await withDeadline(queue.getBackend().getQueueMetaField(MARKER), ASK_DEADLINE, 'the dispatcher did not answer');
-      if (marker === null) {
-        await this.pauses.restore(queue);
-        this.suspects.add(queue.name);
-      }
+      const marker = await answered(queue.getBackend().getQueueMetaField(MARKER), ASK_DEADLINE);
+      if (marker === null) this.suspects.add(queue.name);
     }
+    await this.pauses.restore();
     const sample = await this.ledger.leastVerified(MIN_AGE, SAMPLE);
     for (const queue of await this.restore(sample)) this.suspects.add(queue);
     for (const name of this.suspects) {
@@ -96,7 +94,7 @@ export class Reconciler {
     for (const state of ['completed', 'failed'] as const) {
       let forgotten: string[];
       do {
-        forgotten = await withDeadline(queue.clean(MEMORY[state], FORGET, state), ASK_DEADLINE, 'the dispatcher did not answer');
+        forgotten = await answered(queue.clean(MEMORY[state], FORGET, state), ASK_DEADLINE);
       } while (forgotten.length === FORGET && !this.stopped);
     }
   }
@@ -118,7 +116,7 @@ export class Reconciler {
     const affected: string[] = [];
     for (const [name, group] of byQueue) {
       if (!this.queues.names.includes(name)) continue;
-      const isLive = await withDeadline(this.ask(this.queues.of(name), group), ASK_DEADLINE, 'the dispatcher did not answer');
+      const isLive = await answered(this.ask(this.queues.of(name), group), ASK_DEADLINE);
       const lost = group.filter((_, index) => !isLive[index]);
       await this.ledger.recordVerified(group.filter((_, index) => isLive[index]));
       if (lost.length === 0) continue;

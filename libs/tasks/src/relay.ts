@@ -8,13 +8,12 @@ import { Loop } from './loop.js';
 import { TaskQueues } from './queues.js';
 import { TaskRunner } from './runner.js';
 import { TaskLogger } from './task-logger.js';
-import { withDeadline } from './deadline.js';
+import { answered } from './deadline.js';
 import { TASK_CHANNEL } from './waker.js';
 
 const BATCH = 500;
 /** Milliseconds. */
 const POLL_INTERVAL = 2_000;
-const DISPATCH_DEADLINE = 5_000;
 const LISTEN_CHECK_INTERVAL = 10_000;
 const LISTEN_RETRY_INTERVAL = 1_000;
 
@@ -58,7 +57,7 @@ export class Relay {
 
   private async dispatch(): Promise<void> {
     // A claim that cannot be dispatched leaves dead rows behind: while the dispatcher is away, ask it first.
-    if (this.failing) await withDeadline(this.askDispatcher(), DISPATCH_DEADLINE, 'the dispatcher did not answer');
+    if (this.failing) await answered(this.askDispatcher());
     this.failing = true;
     if ((await this.dispatchBatch()) === BATCH) {
       // While one batch is on its way to the dispatcher, the database works on another.
@@ -78,7 +77,7 @@ export class Relay {
   }
 
   private dispatchBatch(): Promise<number> {
-    return this.ledger.dispatchPending(BATCH, (tasks) => withDeadline(this.add(tasks), DISPATCH_DEADLINE, 'the dispatcher did not answer'));
+    return this.ledger.dispatchPending(BATCH, (tasks) => answered(this.add(tasks)));
   }
 
   private async add(tasks: PendingTask[]): Promise<void> {

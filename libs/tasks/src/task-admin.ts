@@ -1,7 +1,9 @@
 import { Injectable } from '@nestjs/common';
 import { DataSource, type EntityManager } from 'typeorm';
 import { jobId } from './dispatcher.js';
-import { CANCEL_CHANNEL } from './ledger.js';
+import { answered } from './deadline.js';
+import { toJson } from './json.js';
+import { CANCEL_CHANNEL, type DispatchedTask } from './ledger.js';
 import { QueuePauses } from './queue-pauses.js';
 import { TaskQueues } from './queues.js';
 import { TaskRegistry } from './registry.js';
@@ -66,7 +68,7 @@ export class TaskAdmin {
     const paused = new Set((await this.dataSource.getRepository(QueuePause).find()).map((pause) => pause.queue));
     return Promise.all(
       this.queues.all().map(async (queue) => {
-        const counts = await queue.getJobCounts('waiting', 'active', 'delayed');
+        const counts = await answered(queue.getJobCounts('waiting', 'active', 'delayed'));
         const row = rows.find((candidate) => candidate.queue === queue.name);
         return {
           queue: queue.name,
@@ -103,13 +105,12 @@ export class TaskAdmin {
   async show(id: string): Promise<TaskStory | undefined> {
     const task = await this.dataSource.manager.findOneBy(TaskRecord, { id });
     if (!task) return undefined;
-    const job = this.queues.names.includes(task.queue) ? await this.queues.of(task.queue).getJob(jobId(task)) : undefined;
-    const state = await job?.getState();
+    const job = await this.findJob(task).catch(() => 'silent' as const);
     const paused = await this.dataSource.getRepository(QueuePause).existsBy({ queue: task.queue });
     return {
       ...task,
-      ...(job && state && { job: { state, attemptsStarted: job.attemptsStarted, stalledCounter: job.stalledCounter } }),
-      explanation: explain(task, state, paused),
+      ...(typeof job === 'object' && { job }),
+      explanation: explain(task, typeof job === 'object' ? job.state : job, paused),
     };
   }
 
@@ -161,24 +162,26 @@ export class TaskAdmin {
     });
   }
 
-  /** Takes a task that is pending, delayed or running out of the world; the signal of a running handler aborts, wherever it runs. */
-  async cancel(id: string): Promise<CancelResult> {
-    const [rows] = await this.dataSource.query<[{ queue: string; generation: number }[], number]>(
-      `DELETE FROM task WHERE id = $1 AND state IN ('pending', 'dispatched') RETURNING queue, generation`,
-      [id],
-    );
-    const task = rows[0];
-    if (!task) return (await this.dataSource.manager.existsBy(TaskRecord, { id })) ? 'already finished' : 'unknown';
-    const job = await this.queues.of(task.queue).getJob(jobId({ id, generation: task.generation }));
-    if (!job) return 'cancelled';
-    try {
-      await job.remove();
-      return 'cancelled';
-    } catch {
-      // It is locked: some worker runs it.
-      await this.dataSource.query(`SELECT pg_notify('${CANCEL_CHANNEL}', $1)`, [id]);
-      return 'cancelled while running';
-    }
+  /**
+   * Takes a task that is pending, delayed or running out of the world; the signal
+   * of a running handler aborts, wherever it runs.
+   *
+   * @throws Error, and nothing is cancelled, when the dispatcher does not answer.
+   */
+  cancel(id: string): Promise<CancelResult> {
+    return this.dataSource.transaction(async (manager) => {
+      // Locked: it is neither dispatched nor completed meanwhile.
+      const [task] = await manager.query<DispatchedTask[]>(
+        `SELECT id, queue, generation FROM task WHERE id = $1 AND state IN ('pending', 'dispatched') FOR UPDATE`,
+        [id],
+      );
+      if (!task) return (await manager.existsBy(TaskRecord, { id })) ? 'already finished' : 'unknown';
+      // First, because a job whose task is gone would still make its first attempt.
+      const isRunning = await answered(this.removeJob(task));
+      await manager.query('DELETE FROM task WHERE id = $1', [id]);
+      if (isRunning) await manager.query(`SELECT pg_notify('${CANCEL_CHANNEL}', $1)`, [id]);
+      return isRunning ? 'cancelled while running' : 'cancelled';
+    });
   }
 
   /** Deletes tasks that are finished, dead or completed; never one that is still to run. @returns how many. */
@@ -214,6 +217,26 @@ export class TaskAdmin {
     return this.pauses.resume(queue);
   }
 
+  private findJob(task: TaskRecord): Promise<TaskStory['job']> {
+    const find = async () => {
+      const job = this.queues.names.includes(task.queue) ? await this.queues.of(task.queue).getJob(jobId(task)) : undefined;
+      return job && { state: await job.getState(), attemptsStarted: job.attemptsStarted, stalledCounter: job.stalledCounter };
+    };
+    return answered(find());
+  }
+
+  /** @returns whether a worker runs the job, which then cannot be removed. */
+  private async removeJob(task: DispatchedTask): Promise<boolean> {
+    const job = await this.queues.of(task.queue).getJob(jobId(task));
+    try {
+      await job?.remove();
+      return false;
+    } catch (error) {
+      if (/locked/.test((error as Error).message)) return true;
+      throw error;
+    }
+  }
+
   private async replacePayload(manager: EntityManager, task: TaskRecord, payload: unknown): Promise<void> {
     const registered = this.registry.find(task.type);
     if (!registered) throw new InvalidTask(`nothing here knows the payload of "${task.type}"`);
@@ -221,7 +244,7 @@ export class TaskAdmin {
     if (!result.success) throw new InvalidTask(`the payload does not fit "${task.type}": ${z.prettifyError(result.error)}`);
     await manager.query('UPDATE task SET payload = $2, version = $3 WHERE id = $1', [
       task.id,
-      JSON.stringify(payload),
+      toJson(payload, 'the payload'),
       registered.policy.version,
     ]);
   }
@@ -249,6 +272,7 @@ function where(filter: TaskFilter): { sql: string; values: unknown[] } {
   return { sql: conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`, values };
 }
 
+/** @param job the state of its job; `silent` when the dispatcher does not answer. */
 function explain(task: TaskRecord, job: string | undefined, paused: boolean): string {
   switch (task.state) {
     case 'dead':
@@ -262,6 +286,7 @@ function explain(task: TaskRecord, job: string | undefined, paused: boolean): st
       if (job === 'active') return 'a worker runs it now';
       if (job === 'delayed')
         return `${task.failures > 0 ? 'its last attempt failed; the next' : 'its first attempt'} is at ${task.runAt.toISOString()}`;
+      if (job === 'silent') return 'the dispatcher does not answer';
       if (job === undefined || job === 'unknown')
         return 'the dispatcher does not know it; the reconciler dispatches it anew within half a minute';
       return 'it waits for a free slot';

@@ -49,12 +49,14 @@ class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShutdown {
     private readonly logger: TaskLogger,
   ) {}
 
-  onApplicationBootstrap(): void {
+  async onApplicationBootstrap(): Promise<void> {
     this.registry.load();
     this.registrar.register();
     for (const queue of this.queues.all()) {
       queue.on('error', (error) => this.logger.trouble(queue.name, error));
     }
+    // On Postgres, a queue whose first connection fails never makes another one: better not to start.
+    if (this.config.REDIS_ADDRESS === undefined) await this.processor.ready();
     this.processor.start((queue) => this.reconciler.suspect(queue));
     this.relay.start();
     this.reconciler.start();
@@ -85,6 +87,8 @@ class AdminLifecycle implements OnApplicationBootstrap, BeforeApplicationShutdow
 
   onApplicationBootstrap(): void {
     this.registry.load();
+    // Whoever asks a dispatcher that is away is told so; BullMQ would print every attempt to connect besides.
+    for (const queue of this.queues.all()) queue.on('error', () => undefined);
   }
 
   async beforeApplicationShutdown(): Promise<void> {
