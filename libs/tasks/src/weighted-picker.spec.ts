@@ -23,63 +23,57 @@ function saturate(picker: WeightedPicker): string[] {
   return started;
 }
 
+const weightings = fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 2, maxLength: 4 });
+const slotCounts = fc.integer({ min: 1, max: 20 });
+
+/** A pool whose slots are all taken, and how far its starts are from the weights' shares. */
+function saturated(weights: number[], slots: number) {
+  const picker = new WeightedPicker(weightsOf(weights.map((weight) => ({ weight, min: 0 }))), slots);
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const starts = weights.map(() => 0);
+  const running: string[] = [];
+  const start = (name: string) => {
+    running.push(name);
+    starts[Number(name.slice(1))]! += 1;
+  };
+  saturate(picker).forEach(start);
+  const deviation = () => {
+    const all = starts.reduce((sum, value) => sum + value, 0);
+    return Math.max(...weights.map((weight, index) => Math.abs(starts[index]! - (all * weight) / total)));
+  };
+  return { picker, running, start, deviation };
+}
+
 describe('WeightedPicker', () => {
   it('shares a saturated pool by the weights, exactly, at every moment', () => {
     fc.assert(
-      fc.property(
-        fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 2, maxLength: 4 }),
-        fc.integer({ min: 1, max: 20 }),
-        (weights, slots) => {
-          const picker = new WeightedPicker(weightsOf(weights.map((weight) => ({ weight, min: 0 }))), slots);
-          const total = weights.reduce((sum, weight) => sum + weight, 0);
-          const starts = weights.map(() => 0);
-          const count = (name: string) => (starts[Number(name.slice(1))]! += 1);
-          const running = saturate(picker);
-          running.forEach(count);
-          for (let finished = 0; finished < 2_000; finished++) {
-            picker.finish(running.shift()!);
-            const [next] = saturate(picker);
-            running.push(next!);
-            count(next!);
-            const all = starts.reduce((sum, value) => sum + value, 0);
-            weights.forEach((weight, index) => expect(Math.abs(starts[index]! - (all * weight) / total)).toBeLessThan(weights.length));
-          }
-        },
-      ),
+      fc.property(weightings, slotCounts, (weights, slots) => {
+        const { picker, running, start, deviation } = saturated(weights, slots);
+        for (let finished = 0; finished < 2_000; finished++) {
+          picker.finish(running.shift()!);
+          start(saturate(picker)[0]!);
+          expect(deviation()).toBeLessThan(weights.length);
+        }
+      }),
       { numRuns: 20 },
     );
   });
 
   it('shares it within three starts of a queue where slots stay, in whatever order the tasks end, and seldom changes', () => {
     fc.assert(
-      fc.property(
-        fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 2, maxLength: 4 }),
-        fc.integer({ min: 1, max: 20 }),
-        fc.infiniteStream(fc.nat()),
-        (weights, slots, choices) => {
-          const picker = new WeightedPicker(weightsOf(weights.map((weight) => ({ weight, min: 0 }))), slots);
-          const total = weights.reduce((sum, weight) => sum + weight, 0);
-          const starts = weights.map(() => 0);
-          const count = (name: string) => (starts[Number(name.slice(1))]! += 1);
-          const running = saturate(picker);
-          running.forEach(count);
-          let changes = 0;
-          for (let finished = 1; finished <= 1_000; finished++) {
-            const [name] = running.splice(choices.next().value! % running.length, 1);
-            const stays = picker.finishAndContinue(name!);
-            if (!stays) changes += 1;
-            const next = stays ? name! : saturate(picker)[0]!;
-            running.push(next);
-            count(next);
-            const all = starts.reduce((sum, value) => sum + value, 0);
-            weights.forEach((weight, index) =>
-              expect(Math.abs(starts[index]! - (all * weight) / total)).toBeLessThan(3 * (weights.length - 1) + 1),
-            );
-          }
-          // As many as the shares demand where there are fewer slots than queues; otherwise a few of a hundred.
-          if (slots >= 4 * weights.length) expect(changes).toBeLessThan(350);
-        },
-      ),
+      fc.property(weightings, slotCounts, fc.infiniteStream(fc.nat()), (weights, slots, choices) => {
+        const { picker, running, start, deviation } = saturated(weights, slots);
+        let changes = 0;
+        for (let finished = 0; finished < 1_000; finished++) {
+          const [name] = running.splice(choices.next().value! % running.length, 1);
+          const stays = picker.finishAndContinue(name!);
+          if (!stays) changes += 1;
+          start(stays ? name! : saturate(picker)[0]!);
+          expect(deviation()).toBeLessThan(3 * (weights.length - 1) + 1);
+        }
+        // With few slots the shares demand changes all the time.
+        if (slots >= 4 * weights.length) expect(changes).toBeLessThan(350);
+      }),
       { numRuns: 20 },
     );
   });
