@@ -10,6 +10,7 @@ export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 const START_PATIENCE = 60_000;
 /** The longest that a process may take to end once it was asked: its shutdown timeout of 10 s, and a little. */
+const LOADING = 5_000;
 const STOP_PATIENCE = 20_000;
 
 /** How to run one process of the system under test. */
@@ -31,6 +32,7 @@ export class AppProcess {
   private readonly log: WriteStream;
   private child: ChildProcess | undefined;
   private exit: Promise<string> = Promise.resolve('never started');
+  private startedAt = 0;
   private expectingExit = false;
   private readyLine = Promise.withResolvers<void>();
   private onMessage: (message: unknown) => void = () => undefined;
@@ -66,6 +68,7 @@ export class AppProcess {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     this.child = child;
+    this.startedAt = Date.now();
     child.on('message', (message) => this.onMessage(message));
     child.on('error', () => undefined);
     for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream! }).on('line', (line) => this.read(line));
@@ -108,8 +111,9 @@ export class AppProcess {
   /** Asks it to end, and makes it when it does not; false when it had to be made, or ended with an error. */
   async stop(): Promise<boolean> {
     if (!this.isRunning) return true;
-    // A process that still loads its code has no say yet in how it ends.
-    if (this.options.ready) await Promise.race([this.readyLine.promise.catch(() => undefined), this.exit, sleep(STOP_PATIENCE)]);
+    // A process that still loads its code has no say yet in how it ends; one that does not say when it is ready is given time.
+    if (!this.options.ready) await Promise.race([this.exit, sleep(Math.max(0, this.startedAt + LOADING - Date.now()))]);
+    else await Promise.race([this.readyLine.promise.catch(() => undefined), this.exit, sleep(STOP_PATIENCE)]);
     this.signal('SIGTERM');
     const how = await Promise.race([this.exit, sleep(STOP_PATIENCE, 'too late', { ref: false })]);
     if (how === 'too late') {
