@@ -9,8 +9,9 @@ import type { History } from './history.ts';
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 const START_PATIENCE = 60_000;
-/** The longest that a process may take to end once it was asked: its shutdown timeout of 10 s, and a little. */
+/** How long a process takes to load its code on a busy machine. */
 const LOADING = 5_000;
+/** The longest that a process may take to end once it was asked: its shutdown timeout of 10 s, and a little. */
 const STOP_PATIENCE = 20_000;
 
 /** How to run one process of the system under test. */
