@@ -355,6 +355,19 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       expect(story.failures).toBe(0);
     });
 
+    it('pauses no queue that is resumed at the same moment', async () => {
+      const app = await engine.worker([]);
+      const admin = adminOf(app);
+      const queues = app.get(TaskQueues, { strict: false });
+      for (let round = 0; round < 20; round++) {
+        await admin.pause('default');
+        // To pause one queue looks after all that are to be paused, as the reconciler does.
+        await Promise.all([admin.resume('default'), admin.pause('critical')]);
+        expect(await queues.of('default').isPaused()).toBe(false);
+        await admin.resume('critical');
+      }
+    });
+
     it('does no work twice for a result or a progress that cannot be kept', async () => {
       const app = await engine.worker([Ordinary]);
       const results = [1n, { at: () => 0 }, 'x'.repeat(100_000), 'a\u0000b'];

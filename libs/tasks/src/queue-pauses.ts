@@ -18,23 +18,28 @@ export class QueuePauses {
    * @throws Error for an unknown queue; and when the dispatcher does not answer, where it takes effect once that is back.
    */
   async pause(name: string): Promise<void> {
-    const queue = this.queues.of(name);
+    this.queues.of(name);
     await this.dataSource.getRepository(QueuePause).upsert({ queue: name, pausedAt: new Date() }, ['queue']);
-    await answered(queue.pause());
+    await this.restore();
   }
 
   /** @throws Error for an unknown queue; and when the dispatcher does not answer, where the queue stays paused. */
   async resume(name: string): Promise<void> {
-    await answered(this.queues.of(name).resume());
-    await this.dataSource.getRepository(QueuePause).delete({ queue: name });
+    const queue = this.queues.of(name);
+    await this.dataSource.transaction(async (manager) => {
+      await manager.delete(QueuePause, { queue: name });
+      await answered(queue.resume());
+    });
   }
 
-  /** Pauses the queues again whose dispatcher has forgotten it, or was never told. */
+  /** Pauses the queues whose dispatcher has forgotten it, or was never told. The lock keeps one from being paused that is just resumed. */
   async restore(): Promise<void> {
-    for (const { queue: name } of await this.dataSource.getRepository(QueuePause).find()) {
-      if (!this.queues.names.includes(name)) continue;
-      const queue = this.queues.of(name);
-      if (!(await answered(queue.isPaused()))) await answered(queue.pause());
-    }
+    await this.dataSource.transaction(async (manager) => {
+      for (const { queue: name } of await manager.find(QueuePause, { lock: { mode: 'pessimistic_write' } })) {
+        if (!this.queues.names.includes(name)) continue;
+        const queue = this.queues.of(name);
+        if (!(await answered(queue.isPaused()))) await answered(queue.pause());
+      }
+    });
   }
 }
