@@ -168,6 +168,47 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       }
     });
 
+    it('in strict mode serves a lesser queue only when the greater one is empty', async () => {
+      const app = await engine.worker([Ordinary, Urgent], { WORKER_CONCURRENCY: '2', QUEUE_WEIGHTS: 'strict:critical=10,default=5' });
+      await Promise.all(['critical', 'default'].map((queue) => adminOf(app).pause(queue)));
+      const key = randomUUID();
+      scripts.set(key, () => wait(5));
+      for (let count = 0; count < 20; count++) {
+        for (const task of [Ordinary, Urgent]) await tasksOf(app).distribute(task, { key });
+      }
+      await eventually(async () => (await engine.database.query(`SELECT id FROM task WHERE state = 'pending' LIMIT 1`)).length === 0);
+      await Promise.all(['critical', 'default'].map((queue) => adminOf(app).resume(queue)));
+      await empty();
+      const order = callsOf(key).map(({ task }) => task.queue);
+      expect(order).toHaveLength(40);
+      // A slot or two may have found the lesser queue before the greater one was known to be resumed.
+      const contended = order.slice(order.indexOf('critical') + 2, order.lastIndexOf('critical') - 1);
+      expect(contended.length).toBeGreaterThan(10);
+      expect(new Set(contended)).toEqual(new Set(['critical']));
+    });
+
+    it('aborts the signal at the deadline, and buries what would be tried again after it', async () => {
+      const app = await engine.worker([Ordinary]);
+      const key = randomUUID();
+      const deadline = new Date(Date.now() + 1_500);
+      let abortedAt = 0;
+      scripts.set(
+        key,
+        (task) =>
+          new Promise((_, reject) => {
+            task.signal.addEventListener('abort', () => {
+              abortedAt = Date.now();
+              reject(task.signal.reason as Error);
+            });
+          }),
+      );
+      const { id } = await tasksOf(app).distribute(Ordinary, { key }, { deadline });
+      await eventually(async () => (await row(id))?.state === 'dead');
+      expect((await row(id))?.reason).toBe('deadline passed');
+      expect(abortedAt).toBeGreaterThanOrEqual(deadline.getTime() - 10);
+      expect(callsOf(key)).toHaveLength(1);
+    });
+
     it('starves no queue while the backlog of another one never lets a slot go', async () => {
       const app = await engine.worker([Ordinary, Urgent], { WORKER_CONCURRENCY: '2' });
       const key = randomUUID();

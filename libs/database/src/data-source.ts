@@ -22,6 +22,7 @@ export function dataSourceOptions(config: Config, applicationName: string): Data
     extra: {
       keepAlive: true,
       Client: PoolClient,
+      // Statements are prepared, but planned for the values at hand: a general plan made while the ledger was empty reads all of it.
       options: '-c plan_cache_mode=force_custom_plan',
       statement_timeout: STATEMENT_TIMEOUT,
       query_timeout: QUERY_TIMEOUT,

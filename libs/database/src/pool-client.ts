@@ -11,8 +11,8 @@ const MAX_PREPARED = 500;
 /**
  * A connection of the pool.
  *
- * It prepares every statement that has parameters, so that the server reads and
- * plans it once a connection and not every time. And one that is of no more use
+ * It prepares every statement that has parameters, so that the server parses it
+ * once a connection and not every time. And one that is of no more use
  * is closed, for `pg` would give it back to the pool: one that has left a query
  * unanswered, on which everybody after would wait in vain, and one whose prepared
  * statements a migration has made stale.

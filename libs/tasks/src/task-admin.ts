@@ -242,11 +242,17 @@ export class TaskAdmin {
     if (!registered) throw new InvalidTask(`nothing here knows the payload of "${task.type}"`);
     const result = registered.policy.payload.safeParse(payload);
     if (!result.success) throw new InvalidTask(`the payload does not fit "${task.type}": ${z.prettifyError(result.error)}`);
-    await manager.query('UPDATE task SET payload = $2, version = $3 WHERE id = $1', [
-      task.id,
-      toJson(payload, 'the payload'),
-      registered.policy.version,
-    ]);
+    const json = payloadJson(payload);
+    await manager.query('UPDATE task SET payload = $2, version = $3 WHERE id = $1', [task.id, json, registered.policy.version]);
+  }
+}
+
+/** @throws InvalidTask for what cannot be written. */
+function payloadJson(payload: unknown): string {
+  try {
+    return toJson(payload, 'the payload');
+  } catch (error) {
+    throw new InvalidTask((error as Error).message);
   }
 }
 

@@ -14,7 +14,6 @@ export class TaskWorker extends Worker<JobData> {
   onAnswer: () => void = () => undefined;
   private halted = false;
   private readonly fetches = new Set<Promise<unknown>>();
-
   private release: (() => void) | undefined;
 
   constructor(name: string, processor: string | URL | null | Processor<JobData>, options: WorkerOptions) {
@@ -49,8 +48,11 @@ export class TaskWorker extends Worker<JobData> {
   }
 
   override async close(force?: boolean): Promise<void> {
-    await super.close(force);
-    this.release?.();
-    this.release = undefined;
+    try {
+      await super.close(force);
+    } finally {
+      this.release?.();
+      this.release = undefined;
+    }
   }
 }
