@@ -9,8 +9,6 @@ import type { History } from './history.ts';
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 const START_PATIENCE = 60_000;
-/** How long a process takes to load its code on a busy machine. */
-const LOADING = 5_000;
 /** The longest that a process may take to end once it was asked: its shutdown timeout of 10 s, and a little. */
 const STOP_PATIENCE = 20_000;
 
@@ -20,8 +18,8 @@ export interface AppOptions {
   /** What Node runs, relative to the checkout. */
   readonly entry: string;
   readonly environment: Readonly<Record<string, string>>;
-  /** A line of its output that says it is ready; without one nobody waits for it. */
-  readonly ready: RegExp | undefined;
+  /** A line of its output that says it is ready. */
+  readonly ready: RegExp;
   readonly history: History;
   readonly logFile: string;
 }
@@ -33,7 +31,6 @@ export class AppProcess {
   private readonly log: WriteStream;
   private child: ChildProcess | undefined;
   private exit: Promise<string> = Promise.resolve('never started');
-  private startedAt = 0;
   private expectingExit = false;
   private readyLine = Promise.withResolvers<void>();
   private onMessage: (message: unknown) => void = () => undefined;
@@ -69,7 +66,6 @@ export class AppProcess {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     });
     this.child = child;
-    this.startedAt = Date.now();
     child.on('message', (message) => this.onMessage(message));
     child.on('error', () => undefined);
     for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream! }).on('line', (line) => this.read(line));
@@ -83,7 +79,6 @@ export class AppProcess {
         resolve(how);
       });
     });
-    if (this.options.ready === undefined) return;
     let patience: NodeJS.Timeout | undefined;
     const tooLate = new Promise<never>((_, reject) => {
       patience = setTimeout(() => reject(new Error(`the ${name} was not ready in time; see ${this.options.logFile}`)), START_PATIENCE);
@@ -112,9 +107,8 @@ export class AppProcess {
   /** Asks it to end, and makes it when it does not; false when it had to be made, or ended with an error. */
   async stop(): Promise<boolean> {
     if (!this.isRunning) return true;
-    // A process that still loads its code has no say yet in how it ends; one that does not say when it is ready is given time.
-    if (!this.options.ready) await Promise.race([this.exit, sleep(Math.max(0, this.startedAt + LOADING - Date.now()))]);
-    else await Promise.race([this.readyLine.promise.catch(() => undefined), this.exit, sleep(STOP_PATIENCE)]);
+    // A process that still loads its code has no say yet in how it ends.
+    await Promise.race([this.readyLine.promise.catch(() => undefined), this.exit, sleep(STOP_PATIENCE)]);
     this.signal('SIGTERM');
     const how = await Promise.race([this.exit, sleep(STOP_PATIENCE, 'too late', { ref: false })]);
     if (how === 'too late') {
@@ -148,7 +142,7 @@ export class AppProcess {
 
   private read(line: string): void {
     this.log.write(`${line}\n`);
-    if (this.options.ready?.test(line)) this.readyLine.resolve();
+    if (this.options.ready.test(line)) this.readyLine.resolve();
     if (!line.startsWith('{')) return;
     try {
       this.record(JSON.parse(line) as Record<string, unknown>);

@@ -31,7 +31,7 @@ if (ROLE === 'worker') {
   );
   await worker.waitUntilReady();
   process.once('SIGTERM', () => void worker.close().then(() => process.exit(0)));
-  process.stdout.write('task processor started\n');
+  process.stdout.write('worker ready\n');
 } else {
   const queue = new Queue('default', options);
   let commits = 0;

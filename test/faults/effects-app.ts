@@ -90,10 +90,9 @@ Module({
 
 const app = await NestFactory.createApplicationContext(EffectsModule, { logger: createLogger('effects', config), abortOnError: false });
 app.enableShutdownHooks([], { useProcessExit: true });
-if (!isWorker) {
-  process.on('message', (message) => void distribute(message as Order));
-  process.stdout.write('distributor ready\n');
-}
+if (!isWorker) process.on('message', (message) => void distribute(message as Order));
+// From here on it ends well when it is asked to; said at every log level.
+process.stdout.write(isWorker ? 'worker ready\n' : 'distributor ready\n');
 
 /** What the test asks for: an order and its task in one transaction, which is rolled back when told so. */
 interface Order {

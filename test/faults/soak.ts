@@ -48,7 +48,6 @@ async function runSoak(name: string, size: number, dispatcher: Dispatcher, conte
     redis,
     ...(proxy && { redisAddress: `127.0.0.1:${proxy.port}` }),
     environment: { LOG_LEVEL: 'warn', EFFECT_PAUSE: '5' },
-    quietWorkers: true,
   });
   resources.defer(() => system.dispose());
   await system.start();

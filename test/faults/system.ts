@@ -24,8 +24,6 @@ export interface SystemOptions {
   readonly redisAddress?: string;
   readonly workersDatabasePort?: number;
   readonly environment?: Readonly<Record<string, string>>;
-  /** With `LOG_LEVEL` above info the workers do not say that they are ready: nobody waits for it. */
-  readonly quietWorkers?: boolean;
   /** Other entry points for the same roles: the broken variants. */
   readonly entries?: { readonly front?: string; readonly worker?: string };
 }
@@ -92,7 +90,7 @@ export class System {
       this.process(
         `worker-${index + 1}`,
         options.entries?.worker ?? (orders ? effects : 'dist/apps/worker/src/main.js'),
-        /task processor started/,
+        orders ? /worker ready/ : /task processor started/,
         { ROLE: 'worker' },
       ),
     );
@@ -308,7 +306,7 @@ export class System {
     return new AppProcess({
       name,
       entry,
-      ready: options.quietWorkers && name !== 'front' ? undefined : ready,
+      ready,
       history: this.history,
       logFile: join(LOG_DIR, this.folder, `${name}.log`),
       environment: {
