@@ -34,7 +34,7 @@ it('tasks that a relay has claimed over a connection that died are another oneâ€
   );
 
   const claimed = Promise.withResolvers<void>();
-  const never = lost.dispatchPending(10, () => {
+  const never = lost.dispatchPending(() => {
     // The server is not told: to it, the relay is still in its transaction, and the row is locked.
     proxy.swallow();
     claimed.resolve();
@@ -42,8 +42,8 @@ it('tasks that a relay has claimed over a connection that died are another oneâ€
   });
   never.catch(() => undefined);
   await claimed.promise;
-  expect(await other.dispatchPending(10, () => Promise.resolve())).toBe(0);
-  await eventually(async () => (await other.dispatchPending(10, () => Promise.resolve())) === 1, 20_000);
+  expect(await other.dispatchPending(() => Promise.resolve())).toBe(0);
+  await eventually(async () => (await other.dispatchPending(() => Promise.resolve())) === 1, 20_000);
   await never.catch(() => undefined);
   await proxy.stop();
 });

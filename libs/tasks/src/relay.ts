@@ -3,7 +3,7 @@ import { Config } from '@app/config';
 import { faultPoint } from '@app/faults';
 import pg from 'pg';
 import { jobOf } from './job.js';
-import { CANCEL_CHANNEL, Ledger, type PendingTask } from './ledger.js';
+import { CANCEL_CHANNEL, CLAIM_SIZE, Ledger, type PendingTask } from './ledger.js';
 import { Loop } from './loop.js';
 import { TaskQueues } from './queues.js';
 import { TaskRunner } from './runner.js';
@@ -11,7 +11,6 @@ import { TaskLogger } from './task-logger.js';
 import { answered } from './deadline.js';
 import { TASK_CHANNEL } from './waker.js';
 
-const BATCH = 500;
 /** Milliseconds. */
 const POLL_INTERVAL = 2_000;
 const LISTEN_CHECK_INTERVAL = 10_000;
@@ -59,7 +58,7 @@ export class Relay {
     // A claim that cannot be dispatched leaves dead rows behind: while the dispatcher is away, ask it first.
     if (this.failing) await answered(this.askDispatcher());
     this.failing = true;
-    if ((await this.dispatchBatch()) === BATCH) {
+    if ((await this.dispatchBatch()) === CLAIM_SIZE) {
       // While one batch is on its way to the dispatcher, the database works on another.
       const lanes = await Promise.allSettled([this.dispatchBacklog(), this.dispatchBacklog()]);
       for (const lane of lanes) if (lane.status === 'rejected') throw lane.reason;
@@ -73,11 +72,11 @@ export class Relay {
   }
 
   private async dispatchBacklog(): Promise<void> {
-    while (!this.stopped && (await this.dispatchBatch()) === BATCH);
+    while (!this.stopped && (await this.dispatchBatch()) === CLAIM_SIZE);
   }
 
   private dispatchBatch(): Promise<number> {
-    return this.ledger.dispatchPending(BATCH, (tasks) => answered(this.add(tasks)));
+    return this.ledger.dispatchPending((tasks) => answered(this.add(tasks)));
   }
 
   private async add(tasks: PendingTask[]): Promise<void> {

@@ -45,10 +45,8 @@ export class Waker implements EntitySubscriberInterface {
     this.waking = true;
     while (this.woken) {
       this.woken = false;
-      // Nothing is lost with a notification: its own commit need not wait for the disk.
-      await this.dataSource
-        .query(`SELECT set_config('synchronous_commit', 'off', true), pg_notify('${TASK_CHANNEL}', '')`)
-        .catch(() => undefined);
+      // Nothing is lost with a notification: its own commit need not wait for the disk. (Statements that are sent at once are one transaction.)
+      await this.dataSource.query(`SET LOCAL synchronous_commit = off; NOTIFY ${TASK_CHANNEL}`).catch(() => undefined);
       await new Promise((resolve) => setTimeout(resolve, GAP).unref());
     }
     this.waking = false;

@@ -1,7 +1,6 @@
 /** The product's relay, and what it is made of beside the ledger: `addBulk`. No task is run. */
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import type { EntityManager } from 'typeorm';
 import { DataSource } from 'typeorm';
 import type { PendingTask } from '../../../libs/tasks/src/ledger.js';
 import { answer } from '../lib/contestant.ts';
@@ -37,11 +36,8 @@ class CountingLedger extends Ledger {
   dispatched = 0;
   onDispatched: () => void = () => undefined;
 
-  override async dispatchPending(
-    limit: number,
-    dispatch: (tasks: PendingTask[], manager: EntityManager) => Promise<void>,
-  ): Promise<number> {
-    const count = await super.dispatchPending(limit, dispatch as never);
+  override async dispatchPending(dispatch: (tasks: PendingTask[]) => Promise<void>): Promise<number> {
+    const count = await super.dispatchPending(dispatch);
     this.dispatched += count;
     this.onDispatched();
     return count;
