@@ -1,4 +1,4 @@
-import { createHash, createHmac } from 'node:crypto';
+import { createHmac, hash } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { Config } from '@app/config';
 import { DataSource } from 'typeorm';
@@ -68,5 +68,5 @@ export class EmailVerifications {
 }
 
 function digest(token: string): Buffer {
-  return createHash('sha256').update(token).digest();
+  return hash('sha256', token, 'buffer');
 }

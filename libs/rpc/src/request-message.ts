@@ -38,31 +38,40 @@ export function messageFromBinary<Desc extends DescMessage>(desc: Desc, bytes: U
 export function messageFromJson<Desc extends DescMessage>(desc: Desc, json: JsonObject): MessageShape<Desc> {
   const accepted: JsonObject = {};
   const violations: FieldViolation[] = [];
-  const seen = new Set<DescField>();
-  // Field by field, because the decoder stops at the first field that it cannot read.
+  const given = new Map<DescField, string>();
   for (const [key, value] of Object.entries(json)) {
     const field = desc.fields.find(({ name, jsonName }) => name === key || jsonName === key);
     if (!field) continue;
-    if (seen.has(field)) {
+    if (given.has(field)) {
       violations.push({ field: field.jsonName, description: 'is given twice, in both of its spellings' });
       continue;
     }
-    seen.add(field);
-    try {
-      fromJson(desc, { [key]: value }, { ignoreUnknownFields: true });
-      accepted[key] = value;
-    } catch {
-      violations.push({ field: field.jsonName, description: typeViolation(field, value) });
-    }
+    given.set(field, key);
+    accepted[key] = value;
   }
-  let message: MessageShape<Desc>;
-  try {
-    message = fromJson(desc, accepted, { ignoreUnknownFields: true });
-  } catch {
+  let message = readJson(desc, accepted);
+  if (!message) {
+    // Field by field, because the decoder stops at the first field that it cannot read.
+    for (const [field, key] of given) {
+      const value = accepted[key]!;
+      if (readJson(desc, { [key]: value })) continue;
+      violations.push({ field: field.jsonName, description: typeViolation(field, value) });
+      delete accepted[key];
+    }
+    message = readJson(desc, accepted);
     // Each field can be read by itself: what is left to clash are the members of a oneof.
-    throw RpcError.invalidArgument([...violations, ...oneofClashes(desc, accepted)]);
+    if (!message) throw RpcError.invalidArgument([...violations, ...oneofClashes(desc, accepted)]);
   }
   return valid(desc, message, violations);
+}
+
+/** The message, or undefined when something in it cannot be read. */
+function readJson<Desc extends DescMessage>(desc: Desc, json: JsonObject): MessageShape<Desc> | undefined {
+  try {
+    return fromJson(desc, json, { ignoreUnknownFields: true });
+  } catch {
+    return undefined;
+  }
 }
 
 function oneofClashes(desc: DescMessage, json: JsonObject): FieldViolation[] {
