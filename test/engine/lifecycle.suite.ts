@@ -93,14 +93,11 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
     const empty = () => eventually(async () => (await all()).length === 0);
 
     it('shares saturated slots by the weights: within 1 % over the run, within 5 tasks at every moment', async () => {
-      const total = dispatcher === 'redis' ? 3_000 : 900;
+      const total = dispatcher === 'redis' ? 3_000 : 1_500;
       const relay = await engine.worker([]);
       await Promise.all(['critical', 'default'].map((queue) => adminOf(relay).pause(queue)));
       const prefix = randomUUID();
-      // On Postgres longer than a fetch, so that tasks start in the order in which they were chosen: there the answers
-      // come over several connections. On Redis they come over one, in order.
-      const duration = dispatcher === 'redis' ? 1 : 30;
-      scripts.set(prefix, () => wait(duration * (0.5 + Math.random())));
+      scripts.set(prefix, () => wait(0.5 + Math.random()));
       for (let batch = 0; batch < total / 100; batch++) {
         await Promise.all(
           Array.from({ length: 100 }, (_, index) => tasksOf(relay).distribute(index % 2 ? Ordinary : Urgent, { key: prefix })),
@@ -108,7 +105,7 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       }
       await eventually(async () => (await engine.database.query(`SELECT id FROM task WHERE state = 'pending' LIMIT 1`)).length === 0);
       await relay.close();
-      const app = await engine.worker([Ordinary, Urgent], { WORKER_CONCURRENCY: dispatcher === 'redis' ? '15' : '5' });
+      const app = await engine.worker([Ordinary, Urgent], { WORKER_CONCURRENCY: '15' });
       await Promise.all(['critical', 'default'].map((queue) => adminOf(app).resume(queue)));
       await empty();
       const order = callsOf(prefix).map(({ task }) => task.queue);

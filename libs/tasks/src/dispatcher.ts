@@ -69,38 +69,48 @@ export function queueOptions(
   return { connection, prefix: `{${config.REDIS_PREFIX}-${queue}}` };
 }
 
-/** The clients that workers share, by the options that they were made from. */
-const clients = new WeakMap<object, { client: Redis; users: number }>();
+/** What workers share that were given the same options. */
+interface SharedConnection {
+  connection: Redis | pg.Pool;
+  users: number;
+}
+
+const shared = new WeakMap<object, SharedConnection>();
 
 /**
  * The connection of a worker; to be given back with {@link releaseWorkerConnection}.
  *
- * On Redis, workers that are given the same options share a client, so that the
- * answers come in the order of the picker's choices, whatever their queues: over
- * one client each, those of one queue would come in bursts. Unlike a producer's,
- * a worker's commands wait for a Redis that is away. (It blocks on a connection
- * of its own, which BullMQ makes.)
+ * Workers that are given the same options share a client, or on Postgres a pool,
+ * so that the answers come in the order of the picker's choices, whatever their
+ * queues: with one each, those of one queue would come in bursts, and those of
+ * the queue with the most slots late. (On Redis they block on a connection of
+ * their own, which BullMQ makes; on Postgres they keep one of the pool's.)
  */
-export function workerConnection(connection: Connection): QueueOptions['connection'] {
-  const { url, ...options } = connection as RedisOptions & { url?: string };
-  if (url === undefined) return connection;
-  const shared = clients.get(connection) ?? {
-    client: new Redis(url, { ...options, enableOfflineQueue: true, maxRetriesPerRequest: null }),
-    users: 0,
-  };
-  shared.users += 1;
-  clients.set(connection, shared);
-  return shared.client;
+export function workerConnection(options: Connection): QueueOptions['connection'] {
+  const found = shared.get(options) ?? { connection: sharedConnection(options), users: 0 };
+  found.users += 1;
+  // One more, which a worker listens on.
+  if (found.connection instanceof pg.Pool) found.connection.options.max += 1;
+  shared.set(options, found);
+  return found.connection as Redis;
+}
+
+function sharedConnection(options: Connection): Redis | pg.Pool {
+  const { url, ...redisOptions } = options as RedisOptions & { url?: string };
+  // Unlike a producer's, a worker's commands wait for a Redis that is away.
+  if (url !== undefined) return new Redis(url, { ...redisOptions, enableOfflineQueue: true, maxRetriesPerRequest: null });
+  return new pg.Pool({ ...(options as pg.PoolConfig), options: '-c search_path=bullmq' });
 }
 
 /** Ends a worker's use of its connection; the last one closes it. */
-export function releaseWorkerConnection(connection: Connection): void {
-  const shared = clients.get(connection);
-  if (!shared) return;
-  shared.users -= 1;
-  if (shared.users > 0) return;
-  clients.delete(connection);
-  shared.client.disconnect();
+export async function releaseWorkerConnection(options: Connection): Promise<void> {
+  const found = shared.get(options);
+  if (!found) return;
+  found.users -= 1;
+  if (found.users > 0) return;
+  shared.delete(options);
+  if (found.connection instanceof pg.Pool) await found.connection.end();
+  else found.connection.disconnect();
 }
 
 /** Makes BullMQ use the configured dispatcher; to be called before any queue exists. */

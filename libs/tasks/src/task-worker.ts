@@ -14,7 +14,7 @@ export class TaskWorker extends Worker<JobData> {
   onAnswer: () => void = () => undefined;
   private halted = false;
   private readonly fetches = new Set<Promise<unknown>>();
-  private release: (() => void) | undefined;
+  private release: (() => Promise<void>) | undefined;
 
   constructor(name: string, processor: string | URL | null | Processor<JobData>, options: WorkerOptions) {
     super(name, processor, { ...options, connection: workerConnection(options.connection) });
@@ -51,8 +51,9 @@ export class TaskWorker extends Worker<JobData> {
     try {
       await super.close(force);
     } finally {
-      this.release?.();
+      const { release } = this;
       this.release = undefined;
+      await release?.();
     }
   }
 }

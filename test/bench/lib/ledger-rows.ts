@@ -7,13 +7,24 @@ export async function insertRows(
   count: number,
   state: 'pending' | 'dispatched',
   from = 0,
+  queue = 'default',
 ): Promise<{ id: string; number: number }[]> {
   return database.query(
     `INSERT INTO task (id, type, queue, payload, version, options, state, dispatched_at, verified_at)
-     SELECT uuidv7(), $1, 'default', jsonb_build_object('number', number), 1, '{"maxRetry":25,"timeout":1800000}', $2,
+     SELECT uuidv7(), $1, $5, jsonb_build_object('number', number), 1, '{"maxRetry":25,"timeout":1800000}', $2,
             CASE WHEN $2 = 'dispatched' THEN now() END, CASE WHEN $2 = 'dispatched' THEN now() END
      FROM generate_series($3::int, $3::int + $4::int - 1) AS number
      RETURNING id, (payload->>'number')::int AS number`,
-    [TASK_TYPE, state, from, count],
+    [TASK_TYPE, state, from, count, queue],
   );
+}
+
+/** Has the relays of a database's engines move all pending rows into BullMQ. */
+export async function untilDispatched(database: Database): Promise<void> {
+  await database.query('NOTIFY waybill_task');
+  for (;;) {
+    const [row] = await database.query(`SELECT EXISTS (SELECT FROM task WHERE state = 'pending') AS waiting`);
+    if (row?.['waiting'] === false) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }

@@ -7,13 +7,14 @@ import { footprint } from './footprint.ts';
 import { latency } from './latency.ts';
 import { postgresDispatcher } from './postgres-dispatcher.ts';
 import { relay } from './relay.ts';
-import { shares } from './shares.ts';
+import { shares, sharesOnPostgres } from './shares.ts';
 import { wholeWay } from './whole-way.ts';
 
 /** In the order of the table. */
 export const works: readonly Work[] = [
   engine,
   shares,
+  sharesOnPostgres,
   wholeWay,
   distribute,
   relay,

@@ -1,7 +1,7 @@
 import { Contestant } from '../lib/contestant.ts';
 import { productEnvironment } from '../lib/environment.ts';
 import { alternate, type Figure, figureOf } from '../lib/figure.ts';
-import { insertRows } from '../lib/ledger-rows.ts';
+import { insertRows, untilDispatched } from '../lib/ledger-rows.ts';
 import { assertExact } from '../lib/tally.ts';
 import type { Work } from '../lib/work.ts';
 import type { Run } from './engine.ts';
@@ -35,8 +35,7 @@ export const postgresDispatcher: Work = {
     const measure = async () => {
       await ours.ask('pause');
       await insertRows(database, total, 'pending');
-      await database.query('NOTIFY waybill_task');
-      await untilDispatched(database.query);
+      await untilDispatched(database);
       const run = await ours.ask<Run>('run', { count: total });
       assertExact('Postgres dispatcher', run, total);
       return total / run.seconds;
@@ -57,11 +56,3 @@ export const postgresDispatcher: Work = {
     return figures;
   },
 };
-
-async function untilDispatched(query: (sql: string) => Promise<Record<string, unknown>[]>): Promise<void> {
-  for (;;) {
-    const [row] = await query(`SELECT EXISTS (SELECT FROM task WHERE state = 'pending') AS waiting`);
-    if (row?.['waiting'] === false) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}

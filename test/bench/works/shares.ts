@@ -3,6 +3,7 @@ import { Contestant } from '../lib/contestant.ts';
 import { productEnvironment } from '../lib/environment.ts';
 import { alternate, type Figure, figureOf } from '../lib/figure.ts';
 import { addAll, plainJob, productJob, productQueue, range } from '../lib/jobs.ts';
+import { insertRows, untilDispatched } from '../lib/ledger-rows.ts';
 import { round } from '../lib/report.ts';
 import { median } from '../lib/statistics.ts';
 import { assertExact } from '../lib/tally.ts';
@@ -26,8 +27,7 @@ export const shares: Work = {
   async run({ stack, pairs, count }, resources): Promise<Figure[]> {
     const total = count(30_000);
     const first = Math.round(total * SHARE);
-    // As long as both queues still have something: towards the end the one that is ahead runs out.
-    const judged = Math.min(10_000, Math.floor(total / 2));
+    const judged = judgedOf(total);
     const database = await stack.createDatabase();
     const environment = {
       ...productEnvironment,
@@ -93,6 +93,55 @@ export const shares: Work = {
     ];
   },
 };
+
+/**
+ * The same without Redis, ledger and all. There is no plain Worker beside it: what
+ * is judged is the order, and the anchor is what the weights say.
+ */
+export const sharesOnPostgres: Work = {
+  name: 'shares-on-postgres',
+  async run({ stack, pairs, count }): Promise<Figure[]> {
+    const total = count(20_000);
+    const first = Math.round(total * SHARE);
+    const judged = judgedOf(total);
+    const database = await stack.createDatabase();
+    await using engine = await Contestant.start('engine', {
+      ...productEnvironment,
+      DATABASE_URL: database.url,
+      QUEUE_WEIGHTS: 'critical=10,default=5',
+      WORKER_CONCURRENCY: String(SLOTS),
+    });
+    const runs: Fairness[] = [];
+    // The first run warms up, as in all works.
+    for (let turn = 0; turn <= pairs; turn++) {
+      await engine.ask('pause');
+      await insertRows(database, first, 'pending', 0, 'critical');
+      await insertRows(database, total - first, 'pending', first, 'default');
+      await untilDispatched(database);
+      const run = await engine.ask<Run>('run', { count: total });
+      assertExact('shares on Postgres', run, total);
+      if (turn > 0) runs.push(fairnessOf(run.order.slice(0, judged + 3 * SLOTS)));
+    }
+    return [
+      figureOf(
+        {
+          work: 'shares-on-postgres',
+          name: 'largest prefix deviation, queues in Postgres',
+          anchor: 'the exact share',
+          unit: 'starts',
+          comparedUnit: 'starts',
+          compare: (ours) => ours,
+          aim: { kind: 'at most', bound: 5 },
+          note: `over the first ${judged} starts: share of the first queue ${shareOf(runs)}, wanted ${SHARE.toFixed(4)}`,
+        },
+        runs.map(({ deviation }) => [deviation, 0]),
+      ),
+    ];
+  },
+};
+
+/** As long as both queues still have something: towards the end the one that is ahead runs out. */
+const judgedOf = (total: number): number => Math.min(10_000, Math.floor(total / 2));
 
 const shareOf = (runs: readonly Fairness[]): string => median(runs.map(({ share }) => share)).toFixed(4);
 
