@@ -1,11 +1,10 @@
 import { Config } from '@app/config';
 import { createDataSource } from '@app/database';
-import { Queue } from 'bullmq';
 import pg from 'pg';
 import { DataSource, type DataSourceOptions } from 'typeorm';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { dataSourceOptions } from '../../libs/database/src/data-source.js';
-import { queueOptions, selectDispatcher } from '../../libs/tasks/src/dispatcher.js';
+import { queueOptions, workerConnection } from '../../libs/tasks/src/dispatcher.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { Proxy } from './proxy.ts';
 
@@ -67,25 +66,12 @@ it('a migration that changes a table costs a connection one failed statement at 
   await dataSource.destroy();
 });
 
-it('a connection of the queues that ends as it is handed out does not end the process', async () => {
-  const pool = new pg.Pool(queueOptions(Config.parse({ DATABASE_URL: database.url }), 'critical').connection as pg.PoolConfig);
+it.each([
+  ['the queues', (options: pg.PoolConfig) => new pg.Pool(options)],
+  ['the workers', (options: pg.PoolConfig) => workerConnection(options as never) as unknown as pg.Pool],
+])('a connection of %s that ends as it is handed out does not end the process', async (_, open) => {
+  const pool = open(queueOptions(Config.parse({ DATABASE_URL: database.url }), 'critical').connection as pg.PoolConfig);
   pool.on('error', () => undefined);
   await expect(failOnCheckout(pool)).resolves.toBeUndefined();
   await pool.end();
-});
-
-it('nor does the one that the queues listen on, when it ends as it opens', async () => {
-  const config = Config.parse({ DATABASE_URL: database.url });
-  selectDispatcher(config);
-  const queue = new Queue('critical', queueOptions(config, 'critical'));
-  await queue.waitUntilReady();
-  const { connect } = pg.Client.prototype;
-  vi.spyOn(pg.Client.prototype, 'connect').mockImplementation(async function connectAndFail(this: pg.Client) {
-    await (connect as unknown as (this: pg.Client) => Promise<void>).call(this);
-    this.emit('error', new Error('terminating connection due to administrator command'));
-  });
-  const { connection } = queue.getBackend() as unknown as { connection: { getListenClient(): Promise<pg.Client> } };
-  await expect(connection.getListenClient()).resolves.toBeDefined();
-  vi.restoreAllMocks();
-  await queue.close();
 });

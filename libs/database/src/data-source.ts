@@ -23,6 +23,7 @@ export function dataSourceOptions(config: Config, applicationName: string): Data
       keepAlive: true,
       Client: PoolClient,
       // Statements are prepared, but planned for the values at hand: a general plan made while the ledger was empty reads all of it.
+      // (One without values has a general plan all the same; the relay's claim sees to it that this reads along an index.)
       options: '-c plan_cache_mode=force_custom_plan',
       statement_timeout: STATEMENT_TIMEOUT,
       query_timeout: QUERY_TIMEOUT,

@@ -57,11 +57,12 @@ export class RpcError extends Error {
     readonly details: readonly ErrorDetail[] = [],
     options?: ErrorOptions,
   ) {
+    // gRPC percent-encodes the message, and half a surrogate pair cannot be encoded.
+    const text = message.toWellFormed();
     // An answer, which nobody logs: recording where it was thrown would be the dearest part of a refused call.
     const { stackTraceLimit } = Error;
     Error.stackTraceLimit = 0;
-    // gRPC percent-encodes the message, and half a surrogate pair cannot be encoded.
-    super(message.toWellFormed(), options);
+    super(text, options);
     Error.stackTraceLimit = stackTraceLimit;
   }
 

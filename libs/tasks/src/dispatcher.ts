@@ -38,6 +38,8 @@ export function connectionOptions(config: Config): Connection {
       connectionString: config.DATABASE_URL,
       max: 4,
       keepAlive: true,
+      // A worker listens on one of them: a connection that was dropped without a word must not go unnoticed for long.
+      keepAliveInitialDelayMillis: 10_000,
       connectionTimeoutMillis: 5_000,
       // What is not answered by then is asked again on another connection.
       query_timeout: 10_000,
@@ -99,7 +101,9 @@ function sharedConnection(options: Connection): Redis | pg.Pool {
   const { url, ...redisOptions } = options as RedisOptions & { url?: string };
   // Unlike a producer's, a worker's commands wait for a Redis that is away.
   if (url !== undefined) return new Redis(url, { ...redisOptions, enableOfflineQueue: true, maxRetriesPerRequest: null });
-  return new pg.Pool({ ...(options as pg.PoolConfig), options: '-c search_path=bullmq' });
+  const pool = new pg.Pool({ ...(options as pg.PoolConfig), options: '-c search_path=bullmq' });
+  // Every worker listens to it.
+  return pool.setMaxListeners(0);
 }
 
 /** Ends a worker's use of its connection; the last one closes it. */
@@ -115,16 +119,8 @@ export async function releaseWorkerConnection(options: Connection): Promise<void
 
 /** Makes BullMQ use the configured dispatcher; to be called before any queue exists. */
 export function selectDispatcher(config: Config): void {
-  setDefaultBackendFactory(config.REDIS_ADDRESS === undefined ? createBackend : undefined);
+  setDefaultBackendFactory(config.REDIS_ADDRESS === undefined ? createPostgresBackend : undefined);
 }
-
-/** Has the connection that BullMQ listens on be one of ours too: it looks out for that one's end, but only once it is open. */
-const createBackend: typeof createPostgresBackend = (...args) => {
-  const backend = createPostgresBackend(...args);
-  const { connection } = backend as unknown as { connection: { pgModule?: { Client: typeof pg.Client } } };
-  connection.pgModule &&= { Client: QueueClient };
-  return backend;
-};
 
 /** Creates or updates BullMQ's own tables; they are used when no Redis is configured, and harmless otherwise. */
 export async function migrateQueues(config: Config): Promise<void> {
