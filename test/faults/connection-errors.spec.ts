@@ -1,8 +1,9 @@
+import { Socket } from 'node:net';
 import { Config } from '@app/config';
 import { createDataSource } from '@app/database';
 import pg from 'pg';
 import { DataSource, type DataSourceOptions } from 'typeorm';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { dataSourceOptions } from '../../libs/database/src/data-source.js';
 import { queueOptions, workerConnection } from '../../libs/tasks/src/dispatcher.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
@@ -73,5 +74,14 @@ it.each([
   const pool = open(queueOptions(Config.parse({ DATABASE_URL: database.url }), 'critical').connection as pg.PoolConfig);
   pool.on('error', () => undefined);
   await expect(failOnCheckout(pool)).resolves.toBeUndefined();
+  await pool.end();
+});
+
+it('a connection that a worker listens on is probed after ten seconds of silence, and not after the two hours of the system', async () => {
+  const setKeepAlive = vi.spyOn(Socket.prototype, 'setKeepAlive');
+  const pool = workerConnection(queueOptions(Config.parse({ DATABASE_URL: database.url }), 'critical').connection) as unknown as pg.Pool;
+  (await pool.connect()).release();
+  expect(setKeepAlive).toHaveBeenCalledWith(true, 10_000);
+  vi.restoreAllMocks();
   await pool.end();
 });
