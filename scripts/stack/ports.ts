@@ -1,16 +1,18 @@
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 
 const LOOPBACK = '127.0.0.1';
 
-function listen(port: number, host: string): Promise<number> {
+function open(port: number, host: string): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once('error', reject);
-    server.listen({ port, host, exclusive: true }, () => {
-      const { port: bound } = server.address() as AddressInfo;
-      server.close(() => resolve(bound));
-    });
+    server.listen({ port, host, exclusive: true }, () => resolve(server));
   });
+}
+
+async function listen(port: number, host: string): Promise<void> {
+  const server = await open(port, host);
+  await new Promise((resolve) => server.close(resolve));
 }
 
 function answers(port: number): Promise<boolean> {
@@ -28,13 +30,20 @@ function answers(port: number): Promise<boolean> {
 
 /** Below the ports that systems give to outgoing connections: nothing takes one by chance between our asking and somebody's binding. */
 const FIRST = 20_000;
-const COUNT = 12_000;
+const COUNT = 6_000;
 
-/** A loopback port that nobody listens on at this moment. */
+/**
+ * A loopback port that nobody listens on, and that is given to nobody else while
+ * this process lives: it holds another port, as far away, that stands for it.
+ * Between our asking and an app's binding pass seconds, in which others ask too.
+ */
 export async function freePort(): Promise<number> {
   for (;;) {
+    const port = FIRST + Math.floor(Math.random() * COUNT);
     try {
-      return await listen(FIRST + Math.floor(Math.random() * COUNT), LOOPBACK);
+      (await open(port + COUNT, LOOPBACK)).unref();
+      await listen(port, LOOPBACK);
+      return port;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
     }
