@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { Config } from '@app/config';
 import { UserService } from '@app/contract';
-import { isDatabaseUnavailable } from '@app/database';
+import { isDatabaseUnavailable } from '@app/postgres';
 import { createLogger } from '@app/logging';
 import { createRpcApp, currentRequestId, PortUnavailable, RpcError } from '@app/rpc';
 import { ApiModule } from './api.module.js';

@@ -1,6 +1,6 @@
 import { Body, Controller, Get, HttpCode, Post, Query, Res } from '@nestjs/common';
 import { AccountService } from '@app/account';
-import { isDatabaseUnavailable } from '@app/database';
+import { isDatabaseUnavailable } from '@app/postgres';
 import { Code, RpcError } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
 import { confirmPage, invalidLinkPage, PAGE_HEADERS, tryAgainPage, verifiedPage } from './verify-page.js';

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { Config } from '@app/config';
-import { uniqueViolation } from '@app/database';
+import { uniqueViolation } from '@app/postgres';
 import { faultPoint } from '@app/faults';
 import { RpcError } from '@app/rpc';
 import { TaskDistributor } from '@app/tasks';

@@ -1,5 +1,5 @@
 import { Config } from '@app/config';
-import { uniqueViolation } from '@app/database';
+import { uniqueViolation } from '@app/postgres';
 import { faultPoint } from '@app/faults';
 import { Mailer, MailRefused } from '@app/mail';
 import { SkipRetry, Task, type TaskContext, type TaskHandler } from '@app/tasks';

@@ -1,7 +1,7 @@
 import type { Config } from '@app/config';
+import { PoolClient } from '@app/postgres';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { migrations } from './migrations/index.js';
-import { PoolClient } from './pool-client.js';
 
 /** How long a connection, a statement or a lock may be waited for, in milliseconds. */
 const CONNECT_TIMEOUT = 5_000;

@@ -2,9 +2,9 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { type DynamicModule, Logger } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { Config } from '@app/config';
+import { isDatabaseUnavailable } from '@app/postgres';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { dataSourceOptions } from './data-source.js';
-import { isDatabaseUnavailable } from './errors.js';
 
 const RETRY_INTERVAL = 500;
 const REMINDER_INTERVAL = 30_000;

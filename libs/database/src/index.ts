@@ -1,4 +1,3 @@
 export { DatabaseModule } from './database.module.js';
 export { createDataSource } from './data-source.js';
-export { isDatabaseUnavailable, uniqueViolation } from './errors.js';
 export { migrate } from './migrate.js';
