@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { Config } from '@app/config';
 import { UserService } from '@app/contract';
-import { isDatabaseUnavailable } from '@app/postgres';
+import { isCutShort, isDatabaseUnavailable } from '@app/postgres';
 import { createLogger } from '@app/logging';
 import { createRpcApp, currentRequestId, PortUnavailable, RpcError } from '@app/rpc';
 import { ApiModule } from './api.module.js';
@@ -17,7 +17,8 @@ try {
     config,
     services: [UserService],
     logger: createLogger('api', config, () => ({ requestId: currentRequestId() })),
-    translate: (error) => (isDatabaseUnavailable(error) ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined),
+    translate: (error) =>
+      isDatabaseUnavailable(error) || isCutShort(error) ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined,
   });
   process.off('SIGTERM', exitAtOnce).off('SIGINT', exitAtOnce);
   await app.listen();

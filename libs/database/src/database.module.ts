@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { type DynamicModule, Logger } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { Config } from '@app/config';
-import { isDatabaseUnavailable } from '@app/postgres';
+import { isCutShort, isDatabaseUnavailable } from '@app/postgres';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { dataSourceOptions } from './data-source.js';
 
@@ -18,7 +18,7 @@ async function connectPatiently(options: DataSourceOptions): Promise<DataSource>
     try {
       return await dataSource.initialize();
     } catch (error) {
-      if (!isDatabaseUnavailable(error)) throw error;
+      if (!isDatabaseUnavailable(error) && !isCutShort(error)) throw error;
       if (Date.now() - saidAt >= REMINDER_INTERVAL) {
         saidAt = Date.now();
         logger.warn({ err: error }, 'the database cannot be reached; waiting for it');
