@@ -19,6 +19,9 @@ const CUT_SHORT_CODE = /^(25P0[34]|40001|40P01|55P03|57014)$/;
 /** The same without a code of its own: a client that waits no longer, a migration that changed a table, a connection lost between two statements. */
 const CUT_SHORT_MESSAGE = /^(Query read timeout|cached plan must not change result type|Query runner already released)/;
 
+/** What a statement names is not there: 3F000, a schema; 42703, a column; 42883, a function; 42P01, a table. */
+const MISSING_CODE = /^(3F000|42703|42883|42P01)$/;
+
 const UNIQUE_VIOLATION = '23505';
 
 /**
@@ -37,6 +40,11 @@ export function isDatabaseUnavailable(error: unknown): boolean {
  */
 export function isCutShort(error: unknown): boolean {
   return someCause(error, (code, message) => CUT_SHORT_CODE.test(code) || CUT_SHORT_MESSAGE.test(message));
+}
+
+/** Whether an error means that a statement names a table, a column or the like that is not there: where migrations are pending, they may make it. */
+export function isMissingInSchema(error: unknown): boolean {
+  return someCause(error, (code) => MISSING_CODE.test(code));
 }
 
 /** The name of the unique index that a write violated, or undefined when the error is another one. */
