@@ -22,8 +22,8 @@ async function untilReady(url: string, stopping: AbortSignal): Promise<void> {
   throw new Error(`the api was not ready within ${READY_PATIENCE / 1000} s: ${url}`);
 }
 
-function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation, publicUrl: string): string {
-  const { httpPort, grpcPort } = settings;
+function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation): string {
+  const { httpPort, grpcPort, publicUrl } = settings;
   const person = (name: string) =>
     `{"username":"${name.toLowerCase()}","fullName":"${name} Example","email":"${name.toLowerCase()}@example.com","password":"correct horse"}`;
   return [
@@ -47,17 +47,17 @@ function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation
 }
 
 async function start(settings: StackSettings, stopping: AbortSignal, resources: AsyncDisposableStack): Promise<void> {
-  const { host, httpPort, grpcPort } = settings;
+  const { host, httpPort, grpcPort, dashboardPort, publicUrl } = settings;
   const foundation = await openFoundation(
     settings,
     [
       { variable: 'HTTP_PORT', port: httpPort, host },
       { variable: 'GRPC_PORT', port: grpcPort, host },
+      ...(dashboardPort === undefined ? [] : [{ variable: 'DASHBOARD_PORT', port: dashboardPort, host }]),
     ],
     stopping,
     resources,
   );
-  const publicUrl = process.env.PUBLIC_URL || `http://localhost:${httpPort}`;
   const environment = { ...process.env, ...foundation.environment, PUBLIC_URL: publicUrl };
   await runOnce('migrate', 'dist/apps/worker/src/migrate.js', environment, stopping);
 
@@ -78,7 +78,7 @@ async function start(settings: StackSettings, stopping: AbortSignal, resources: 
   const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
   await Promise.race([untilReady(`http://${reachable}:${httpPort}/readyz`, stopping), ...apps.map((app) => app.ended)]);
   for (const app of apps) app.keep();
-  announce(banner(settings, foundation, publicUrl));
+  announce(banner(settings, foundation));
   await aborted(stopping);
 }
 

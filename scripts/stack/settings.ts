@@ -4,6 +4,8 @@ import { join, resolve } from 'node:path';
 /** The top of the checkout. */
 export const ROOT = resolve(import.meta.dirname, '../..');
 
+const LOOPBACK = '127.0.0.1';
+
 /** What the development stack reads from the environment beside what the apps read. */
 export interface StackSettings {
   /** Where the embedded database, the caught mail and the record of running processes live. */
@@ -11,9 +13,13 @@ export interface StackSettings {
   readonly host: string;
   readonly httpPort: number;
   readonly grpcPort: number;
+  /** Where the worker serves its dashboard; undefined where it does not. */
+  readonly dashboardPort: number | undefined;
   readonly postgresPort: number;
   readonly mailboxPort: number;
   readonly smtpPort: number;
+  /** What links in mails start with. */
+  readonly publicUrl: string;
   /** A database of the user's own: none is embedded then. */
   readonly databaseUrl: string | undefined;
   /** A mail server of the user's own: there is no mailbox then. */
@@ -33,6 +39,12 @@ function readPort(name: string, fallback: number): number {
   return port;
 }
 
+/** What a link to an api on `host` says: this machine's name, unless it listens on one address that others know. The apps' own default is the same. */
+function linkHost(host: string): string {
+  if ([LOOPBACK, '0.0.0.0', '::', '::1', 'localhost'].includes(host)) return 'localhost';
+  return host.includes(':') ? `[${host}]` : host;
+}
+
 /**
  * The stack's settings, from the environment and, where there is one, the
  * checkout's `.env` file.
@@ -42,14 +54,18 @@ function readPort(name: string, fallback: number): number {
 export function readSettings(): StackSettings {
   const file = join(ROOT, '.env');
   if (existsSync(file)) process.loadEnvFile(file);
+  const host = read('HOST') ?? LOOPBACK;
+  const httpPort = readPort('HTTP_PORT', 8080);
   return {
     dataDir: resolve(ROOT, read('DATA_DIR') ?? '.data'),
-    host: read('HOST') ?? '127.0.0.1',
-    httpPort: readPort('HTTP_PORT', 8080),
+    host,
+    httpPort,
     grpcPort: readPort('GRPC_PORT', 9090),
+    dashboardPort: read('DASHBOARD_PORT') === undefined ? undefined : readPort('DASHBOARD_PORT', 0),
     postgresPort: readPort('POSTGRES_PORT', 54_329),
     mailboxPort: readPort('MAILBOX_PORT', 1080),
     smtpPort: readPort('SMTP_PORT', 1025),
+    publicUrl: read('PUBLIC_URL') ?? `http://${linkHost(host)}:${httpPort}`,
     databaseUrl: read('DATABASE_URL'),
     smtpUrl: read('SMTP_URL'),
   };

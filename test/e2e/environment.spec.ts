@@ -1,13 +1,17 @@
 import { createServer } from 'node:http';
-import { afterAll, describe, expect, it } from 'vitest';
-import { AppProcess } from '../support/app-process.js';
+import { Config } from '@app/config';
+import { migrate } from '@app/database';
+import { migrateQueues } from '@app/tasks';
+import { afterAll, describe, expect, inject, it } from 'vitest';
+import { AppProcess, WARN } from '../support/app-process.js';
+import { createDatabase } from '../support/database.js';
 import { freePort } from '../../scripts/stack/ports.ts';
 
 const started: AppProcess[] = [];
 afterAll(() => started.forEach((app) => app.crash()));
 
-async function refusal(program: AppProcess['program'], environment: Record<string, string>) {
-  const app = new AppProcess(program, environment);
+async function refusal(program: AppProcess['program'], environment: Record<string, string>, args: readonly string[] = []) {
+  const app = new AppProcess(program, environment, args);
   started.push(app);
   expect(await app.end(50_000)).toBe(1);
   return app.output.trim().split('\n');
@@ -74,8 +78,62 @@ describe.concurrent('a port that is taken', () => {
     holder.close();
   });
 
+  it('is told with the name of DASHBOARD_PORT, and the worker exits with 1 before it looks for its database', async () => {
+    const port = await freePort();
+    const holder = createServer();
+    await new Promise<void>((resolve) => holder.listen(port, '127.0.0.1', resolve));
+    const output = await refusal('worker', {
+      DASHBOARD_PORT: String(port),
+      DASHBOARD_PASSWORD: 'long enough for it',
+      ...(await nowhere()),
+    });
+    expect(output).toEqual([`DASHBOARD_PORT: port ${port} of 127.0.0.1 is taken by another process`]);
+    holder.close();
+  });
+
   it('is told by the worker that its dashboard is to have it', async () => {
     const lines = await refusal('worker', { DASHBOARD_PORT: '1081' });
     expect(lines).toEqual(['The environment is not valid:', '  DASHBOARD_PASSWORD: must be set where DASHBOARD_PORT is']);
+  });
+});
+
+/** A database that nobody has started, where a developer's would be. */
+async function nowhere(): Promise<Record<string, string>> {
+  return { POSTGRES_PORT: String(await freePort()) };
+}
+
+describe.concurrent('a database that is not there', () => {
+  it.each(['migrate', 'tasks'] as const)('is named by %s within 5 s, with its variable, and it exits with 1', async (program) => {
+    const environment = await nowhere();
+    const address = `127.0.0.1:${environment['POSTGRES_PORT']}`;
+    const hint = 'DATABASE_URL is not set, and this is where `make start` and `make services` run one';
+    expect(await refusal(program, environment, ['queues'])).toEqual([
+      `the database at ${address} cannot be reached (ECONNREFUSED): ${hint}`,
+    ]);
+  });
+
+  it.each(['api', 'worker'] as const)('or does not let us in: the %s says so in one line, and exits with 1', async (program) => {
+    const url = new URL(inject('postgresUrl'));
+    url.pathname = '/no_such_database';
+    const ports = { HTTP_PORT: String(await freePort()), GRPC_PORT: String(await freePort()) };
+    const reason = 'database "no_such_database" does not exist (3D000): see DATABASE_URL';
+    expect(await refusal(program, { DATABASE_URL: url.href, ...ports })).toEqual([`the database at ${url.host} cannot be used: ${reason}`]);
+  });
+});
+
+describe.concurrent('a database that is not migrated', () => {
+  it('is waited for by the worker, which says so once and begins when it is, and refused by the operators’ command', async () => {
+    const database = await createDatabase({ empty: true });
+    const environment = { DATABASE_URL: database.url, WORKER_CONCURRENCY: '1' };
+    const worker = new AppProcess('worker', environment);
+    started.push(worker);
+    const problem = `the database at ${new URL(database.url).host} is not migrated, 3 migrations are pending: run \`make migrate\``;
+    expect(await worker.line(({ level }) => level >= WARN)).toMatchObject({ msg: `${problem}; waiting for it` });
+    expect(await refusal('tasks', environment, ['queues'])).toEqual([problem]);
+    await migrate(Config.parse(environment), { also: migrateQueues });
+    await worker.line(({ msg }) => msg === 'task processor started');
+    expect(worker.lines.filter(({ level }) => level >= WARN)).toHaveLength(1);
+    expect(await worker.stop()).toBe(0);
+    await database.drop();
   });
 });

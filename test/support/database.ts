@@ -9,8 +9,12 @@ export interface TestDatabase {
   drop(): Promise<void>;
 }
 
-/** Clones the migrated template: a database of one's own within a fraction of a second. */
-export async function createDatabase(): Promise<TestDatabase> {
+/**
+ * Clones the migrated template: a database of one's own within a fraction of a second.
+ *
+ * @param options.empty makes one that nobody has migrated.
+ */
+export async function createDatabase(options: { empty?: boolean } = {}): Promise<TestDatabase> {
   const template = new URL(inject('postgresUrl'));
   const name = `test_${randomUUID().replaceAll('-', '')}`;
   const admin = new URL(template);
@@ -24,7 +28,7 @@ export async function createDatabase(): Promise<TestDatabase> {
       await client.end();
     }
   };
-  await run(`CREATE DATABASE ${name} TEMPLATE ${template.pathname.slice(1)}`);
+  await run(`CREATE DATABASE ${name} TEMPLATE ${options.empty ? 'template0' : template.pathname.slice(1)}`);
   const url = new URL(template);
   url.pathname = `/${name}`;
   const pool = new pg.Pool({ connectionString: url.href, max: 4 });

@@ -1,53 +1,100 @@
-import { Controller, Get, Injectable, Logger, type OnModuleDestroy, Res } from '@nestjs/common';
+import { Controller, Get, Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy, Res } from '@nestjs/common';
+import { pendingMigrations } from '@app/database';
 import { Readiness } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
 import { DataSource } from 'typeorm';
 
-/** How long the database may take to answer, in milliseconds, before the app counts as not ready. */
+/** Milliseconds. How long the database may take to answer before the app counts as not ready. */
 const DEADLINE = 2_000;
+/** Milliseconds. How often what is wrong is said once more. */
+const REMINDER_INTERVAL = 60_000;
 
-/** Ready means: the database answers, and no shutdown has begun. */
+/** Fails as a write would: on a database that can only be read, such as one that a failover has left behind. */
+const ASSERT_WRITABLE = `DO $$ BEGIN
+  IF pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean THEN
+    RAISE read_only_sql_transaction USING MESSAGE = 'the database can only be read';
+  END IF;
+END $$`;
+
+/** What the app can do: serve, not serve because of its database, not before `make migrate`, or not any more. */
+type State = 'ok' | 'unavailable' | 'unmigrated' | 'closing';
+
+const REASONS = {
+  ok: undefined,
+  unavailable: 'the database does not answer, or cannot be written',
+  unmigrated: 'migrations are pending: run `make migrate`',
+  closing: 'the app is shutting down',
+} as const;
+
+/** Ready means: the database answers, can be written and is migrated, and no shutdown has begun. */
 @Injectable()
-export class DatabaseReadiness extends Readiness implements OnModuleDestroy {
+export class DatabaseReadiness extends Readiness implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly logger = new Logger('Readiness');
-  private probe?: Promise<boolean>;
-  private last = true;
-  private closing = false;
+  private probe?: Promise<State>;
+  private state: State = 'ok';
+  private error: unknown;
+  private saidAt = 0;
 
   constructor(private readonly dataSource: DataSource) {
     super();
   }
 
+  /** Whether the last look has found migrations to be pending. */
+  get isUnmigrated(): boolean {
+    return this.state === 'unmigrated';
+  }
+
+  /** Why the app is not ready, as far as the last look could tell. */
+  get reason(): string | undefined {
+    return REASONS[this.state];
+  }
+
   override async isReady(): Promise<boolean> {
-    if (this.closing) return false;
     // One probe at a time: while the database hangs, checks must not take connections away from calls.
-    this.probe ??= this.dataSource
-      .query('SELECT 1')
-      .then(
-        () => true,
-        () => false,
-      )
-      .finally(() => (this.probe = undefined));
-    const answered = await withDeadline(this.probe);
-    if (answered !== this.last) {
-      this.last = answered;
-      if (answered) this.logger.log('the database answers again');
-      else this.logger.warn('the database does not answer');
-    }
-    return answered;
+    this.probe ??= this.look().finally(() => (this.probe = undefined));
+    this.become(await withDeadline(this.probe));
+    return this.state === 'ok';
+  }
+
+  async onApplicationBootstrap(): Promise<void> {
+    await this.isReady();
   }
 
   onModuleDestroy(): void {
-    this.closing = true;
+    this.state = 'closing';
+  }
+
+  private async look(): Promise<State> {
+    this.error = undefined;
+    try {
+      await this.dataSource.query(ASSERT_WRITABLE);
+      const pending = await pendingMigrations({ query: async (sql) => ({ rows: await this.dataSource.query(sql) }) });
+      return pending.length === 0 ? 'ok' : 'unmigrated';
+    } catch (error) {
+      this.error = error;
+      return 'unavailable';
+    }
+  }
+
+  private become(state: State): void {
+    if (this.state === 'closing') return;
+    const isNews = state !== this.state;
+    this.state = state;
+    if (state === 'ok') {
+      if (isNews) this.logger.log('the database can be used again');
+    } else if (isNews || Date.now() - this.saidAt >= REMINDER_INTERVAL) {
+      this.saidAt = Date.now();
+      this.logger.warn({ ...(state === 'unavailable' && { err: this.error }) }, `not ready: ${REASONS[state]}`);
+    }
   }
 }
 
-function withDeadline(probe: Promise<boolean>): Promise<boolean> {
+function withDeadline(probe: Promise<State>): Promise<State> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(false), DEADLINE);
-    void probe.then((answered) => {
+    const timer = setTimeout(() => resolve('unavailable'), DEADLINE);
+    void probe.then((state) => {
       clearTimeout(timer);
-      resolve(answered);
+      resolve(state);
     });
   });
 }
@@ -55,7 +102,7 @@ function withDeadline(probe: Promise<boolean>): Promise<boolean> {
 /** Health over HTTP; `grpc.health.v1` says the same on gRPC. */
 @Controller()
 export class HealthController {
-  constructor(private readonly readiness: Readiness) {}
+  constructor(@Inject(Readiness) private readonly readiness: DatabaseReadiness) {}
 
   /** The process is alive. */
   @Get('healthz')
@@ -68,6 +115,6 @@ export class HealthController {
   async ready(@Res({ passthrough: true }) reply: FastifyReply) {
     if (await this.readiness.isReady()) return { status: 'ok' };
     reply.code(503);
-    return { status: 'unavailable' };
+    return { status: 'unavailable', reason: this.readiness.reason };
   }
 }

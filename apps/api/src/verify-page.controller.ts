@@ -1,6 +1,6 @@
 import { Body, Controller, Get, HttpCode, Post, Query, Res } from '@nestjs/common';
 import { AccountService } from '@app/account';
-import { isDatabaseUnavailable } from '@app/postgres';
+import { isCutShort, isDatabaseUnavailable } from '@app/postgres';
 import { Code, RpcError } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
 import { confirmPage, invalidLinkPage, PAGE_HEADERS, tryAgainPage, verifiedPage } from './verify-page.js';
@@ -28,7 +28,7 @@ export class VerifyPageController {
       await this.accounts.verifyEmail(token);
     } catch (error) {
       if (error instanceof RpcError && error.code === Code.FAILED_PRECONDITION) return send(reply, 400, invalidLinkPage());
-      if (isDatabaseUnavailable(error)) return send(reply, 503, tryAgainPage(token));
+      if (isDatabaseUnavailable(error) || isCutShort(error)) return send(reply, 503, tryAgainPage(token));
       throw error;
     }
     return send(reply, 200, verifiedPage());

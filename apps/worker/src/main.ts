@@ -1,20 +1,29 @@
 import 'reflect-metadata';
+import { Logger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { Config } from '@app/config';
+import { assertPortsAvailable, Config, PortUnavailable } from '@app/config';
+import { DatabaseProblem, pendingMigrations, waitForDatabase } from '@app/database';
 import { createLogger } from '@app/logging';
-import { TaskQueues } from '@app/tasks';
+import { pendingQueueMigrations, TaskQueues } from '@app/tasks';
 import { startDashboard } from './dashboard.js';
 import { WorkerModule } from './worker.module.js';
 
 const config = Config.load();
+const logger = createLogger('worker', config);
+Logger.overrideLogger(logger);
 
 // Until the shutdown hooks are there, nothing has begun that would have to end: a signal ends the process at once, and well.
 const exitAtOnce = () => process.exit(0);
 process.once('SIGTERM', exitAtOnce).once('SIGINT', exitAtOnce);
-const app = await NestFactory.createApplicationContext(WorkerModule.forRoot(config), {
-  logger: createLogger('worker', config),
-  abortOnError: false,
-});
+try {
+  await assertPortsAvailable(config, 'DASHBOARD_PORT');
+  await waitForDatabase(config, [pendingMigrations, pendingQueueMigrations(config)]);
+} catch (error) {
+  if (!(error instanceof PortUnavailable || error instanceof DatabaseProblem)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exit(1);
+}
+const app = await NestFactory.createApplicationContext(WorkerModule.forRoot(config), { logger, abortOnError: false });
 app.enableShutdownHooks([], { useProcessExit: true });
 process.off('SIGTERM', exitAtOnce).off('SIGINT', exitAtOnce);
 await startDashboard(config, app.get(TaskQueues, { strict: false }));

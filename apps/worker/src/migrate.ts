@@ -1,9 +1,15 @@
 import 'reflect-metadata';
 import { Config } from '@app/config';
-import { migrate } from '@app/database';
+import { assertDatabase, DatabaseProblem, migrate, MigrationFailed } from '@app/database';
 import { migrateQueues } from '@app/tasks';
 
 const config = Config.load();
-const done = await migrate(config);
-await migrateQueues(config);
-process.stdout.write(done.length === 0 ? 'The database is up to date.\n' : `Migrated: ${done.join(', ')}\n`);
+try {
+  await assertDatabase(config);
+  await migrate(config, { say: (line) => process.stdout.write(`${line}\n`), also: migrateQueues });
+  process.stdout.write('The database is up to date.\n');
+} catch (error) {
+  if (!(error instanceof DatabaseProblem || error instanceof MigrationFailed)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exit(1);
+}

@@ -1,8 +1,9 @@
 import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import { Config } from '@app/config';
+import { assertDatabase, DatabaseProblem, pendingMigrations } from '@app/database';
 import { scrub } from '@app/redaction';
-import { type QueueSummary, TaskAdmin, type TaskFilter } from '@app/tasks';
+import { pendingQueueMigrations, type QueueSummary, TaskAdmin, type TaskFilter } from '@app/tasks';
 import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import ms, { type StringValue } from 'ms';
@@ -214,6 +215,12 @@ for (const verb of ['pause', 'resume'] as const) {
 await program.parseAsync();
 
 async function run(action: (admin: TaskAdmin) => Promise<void>): Promise<void> {
+  try {
+    await assertDatabase(config, [pendingMigrations, pendingQueueMigrations(config)]);
+  } catch (error) {
+    if (!(error instanceof DatabaseProblem)) throw error;
+    return fail(error.message);
+  }
   const app = await NestFactory.createApplicationContext(WorkerModule.forRoot(config, 'admin'), {
     logger: ['error', 'fatal'],
     abortOnError: false,

@@ -29,6 +29,23 @@ describe('Config', () => {
     });
   });
 
+  it('finds on a developer’s machine what runs on other ports there', () => {
+    const defaults = { DATABASE_URL: 'postgres://waybill:waybill@127.0.0.1:54329/waybill', SMTP_URL: 'smtp://127.0.0.1:1025' };
+    expect(Config.parse({})).toMatchObject({ ...defaults, PUBLIC_URL: 'http://localhost:8080' });
+    const moved = Config.parse({ POSTGRES_PORT: '5555', SMTP_PORT: '2525', HTTP_PORT: '8888', HOST: '192.0.2.7' });
+    expect(moved).toMatchObject({
+      DATABASE_URL: 'postgres://waybill:waybill@127.0.0.1:5555/waybill',
+      SMTP_URL: 'smtp://127.0.0.1:2525',
+      PUBLIC_URL: 'http://192.0.2.7:8888',
+    });
+    expect([moved.isSet('DATABASE_URL'), moved.isSet('HTTP_PORT')]).toEqual([false, true]);
+    // What is set is what counts.
+    const set = { DATABASE_URL: 'postgres://db/x', SMTP_URL: 'smtp://mail', PUBLIC_URL: 'https://waybill.example.com' };
+    expect(Config.parse({ ...set, POSTGRES_PORT: '5555', SMTP_PORT: '2525', HTTP_PORT: '8888' })).toMatchObject(set);
+    expect(problemsOf({ POSTGRES_PORT: 'x' })).toContain('  POSTGRES_PORT: ');
+    expect(problemsOf({ NODE_ENV: 'production', POSTGRES_PORT: '5555', HTTP_PORT: '8888' })).toContain('  DATABASE_URL: must be set');
+  });
+
   it('lists every problem at once', () => {
     const message = problemsOf({
       DATABASE_URL: 'mysql://x',

@@ -61,10 +61,11 @@ const secretKey = z
 const schema = z
   .object({
     NODE_ENV: z.enum(['development', 'test', 'production']).default('development'),
-    DATABASE_URL: url(/^postgres(ql)?:$/, 'postgres://user:password@host:5432/name').default(
-      'postgres://waybill:waybill@127.0.0.1:54329/waybill',
-    ),
+    DATABASE_URL: url(/^postgres(ql)?:$/, 'postgres://user:password@host:5432/name').optional(),
     DATABASE_POOL_SIZE: z.coerce.number().int().min(1).max(1000).default(10),
+    DATABASE_STATEMENT_TIMEOUT: duration('10s').refine((limit) => limit >= 100 && limit <= 86_400_000, {
+      message: 'must be between 100ms and 1d',
+    }),
     REDIS_ADDRESS: redisAddress,
     REDIS_PREFIX: z
       .string()
@@ -73,11 +74,11 @@ const schema = z
     HOST: z.string().min(1).default('127.0.0.1'),
     HTTP_PORT: port(8080),
     GRPC_PORT: port(9090),
-    SMTP_URL: url(/^smtps?:$/, 'smtp://user:password@host:587').default('smtp://127.0.0.1:1025'),
+    SMTP_URL: url(/^smtps?:$/, 'smtp://user:password@host:587').optional(),
     MAIL_FROM: z.string().min(3).default('Waybill <no-reply@waybill.localhost>'),
     PUBLIC_URL: url(/^https?:$/, 'https://waybill.example.com')
-      .default('http://localhost:8080')
-      .transform((text) => text.replace(/\/+$/, '')),
+      .transform((text) => text.replace(/\/+$/, ''))
+      .optional(),
     VERIFY_EMAIL_DELAY: duration('10s'),
     QUEUE_WEIGHTS: queueWeights,
     WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(10_000).default(15),
@@ -86,6 +87,9 @@ const schema = z
     DASHBOARD_PASSWORD: z.string().min(12, { message: 'must have at least 12 characters' }).optional(),
     LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
     SECRET_KEY: secretKey,
+    // Where `make start` and `make services` run Postgres and the mailbox; what is run beside them finds them there.
+    POSTGRES_PORT: port(54_329),
+    SMTP_PORT: port(1025),
     // For the fault tests alone: where this process is to fail, and how (libs/faults).
     FAULTS: z
       .string()
@@ -101,7 +105,20 @@ const schema = z
     path: ['DASHBOARD_PASSWORD'],
     message: 'must be set where DASHBOARD_PORT is',
     when: ({ issues }) => issues.length === 0,
-  });
+  })
+  // On a developer's machine each piece knows where the others are; production is told (REQUIRED_IN_PRODUCTION).
+  .transform(({ POSTGRES_PORT, SMTP_PORT, ...settings }) => ({
+    ...settings,
+    DATABASE_URL: settings.DATABASE_URL ?? `postgres://waybill:waybill@127.0.0.1:${POSTGRES_PORT}/waybill`,
+    SMTP_URL: settings.SMTP_URL ?? `smtp://127.0.0.1:${SMTP_PORT}`,
+    PUBLIC_URL: settings.PUBLIC_URL ?? `http://${linkHost(settings.HOST)}:${settings.HTTP_PORT}`,
+  }));
+
+/** What a link to a server that listens on `host` says: this machine's name, unless it listens on one address that others know. */
+function linkHost(host: string): string {
+  if (['127.0.0.1', '0.0.0.0', '::', '::1', 'localhost'].includes(host)) return 'localhost';
+  return host.includes(':') ? `[${host}]` : host;
+}
 
 /** What a production process must be told, because its default is for a developer's machine. */
 const REQUIRED_IN_PRODUCTION = ['DATABASE_URL', 'SMTP_URL', 'MAIL_FROM', 'PUBLIC_URL', 'SECRET_KEY'] as const;
@@ -117,8 +134,16 @@ export class InvalidEnvironment extends Error {
 // eslint-disable-next-line typescript/no-unsafe-declaration-merging -- the fields are the schema's
 export interface Config extends Settings {}
 export class Config {
-  private constructor(settings: Settings) {
+  readonly #given: ReadonlySet<string>;
+
+  private constructor(settings: Settings, given: Iterable<string>) {
     Object.assign(this, settings);
+    this.#given = new Set(given);
+  }
+
+  /** Whether a variable was set, rather than left to its default. */
+  isSet(name: keyof Settings): boolean {
+    return this.#given.has(name);
   }
 
   get isProduction(): boolean {
@@ -145,7 +170,7 @@ export class Config {
     if (problems.length > 0 || !result.success) {
       throw new InvalidEnvironment(`The environment is not valid:\n${problems.map((line) => `  ${line}`).join('\n')}`);
     }
-    return new Config(result.data);
+    return new Config(result.data, Object.keys(given));
   }
 
   /**

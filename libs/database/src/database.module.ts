@@ -1,32 +1,8 @@
-import { setTimeout as wait } from 'node:timers/promises';
-import { type DynamicModule, Logger } from '@nestjs/common';
+import type { DynamicModule } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { Config } from '@app/config';
-import { isDatabaseUnavailable } from '@app/postgres';
-import { DataSource, type DataSourceOptions } from 'typeorm';
+import { waitForDatabase } from './database-check.js';
 import { dataSourceOptions } from './data-source.js';
-
-const RETRY_INTERVAL = 500;
-const REMINDER_INTERVAL = 30_000;
-
-/** Connects, and waits for a database that is not up yet; says so once, and then rarely. */
-async function connectPatiently(options: DataSourceOptions): Promise<DataSource> {
-  const logger = new Logger('Database');
-  let saidAt = Number.NEGATIVE_INFINITY;
-  for (;;) {
-    const dataSource = new DataSource(options);
-    try {
-      return await dataSource.initialize();
-    } catch (error) {
-      if (!isDatabaseUnavailable(error)) throw error;
-      if (Date.now() - saidAt >= REMINDER_INTERVAL) {
-        saidAt = Date.now();
-        logger.warn({ err: error }, 'the database cannot be reached; waiting for it');
-      }
-      await wait(RETRY_INTERVAL);
-    }
-  }
-}
 
 /** The TypeORM data source of an app; features add their entities with `TypeOrmModule.forFeature`. */
 export class DatabaseModule {
@@ -34,8 +10,11 @@ export class DatabaseModule {
   static forRoot(applicationName = 'waybill'): DynamicModule {
     return TypeOrmModule.forRootAsync({
       inject: [Config],
-      useFactory: (config: Config) => ({ ...dataSourceOptions(config, applicationName), autoLoadEntities: true, retryAttempts: 1 }),
-      dataSourceFactory: (options) => connectPatiently(options!),
+      useFactory: async (config: Config) => {
+        await waitForDatabase(config);
+        // Nest's own attempts are for a database that is lost in this very moment.
+        return { ...dataSourceOptions(config, applicationName), autoLoadEntities: true };
+      },
     });
   }
 }

@@ -1,3 +1,5 @@
+export { assertDatabase, DatabaseProblem, type PendingCheck, waitForDatabase } from './database-check.js';
 export { DatabaseModule } from './database.module.js';
 export { createDataSource } from './data-source.js';
-export { migrate } from './migrate.js';
+export { migrate, MigrationFailed, type MigrateOptions } from './migrate.js';
+export { pendingMigrations } from './pending-migrations.js';

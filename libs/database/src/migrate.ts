@@ -1,28 +1,97 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '@app/config';
-import { createDataSource } from './data-source.js';
+import { scrub } from '@app/redaction';
+import type { ClientBase } from 'pg';
+import { DataSource, MigrationExecutor, type QueryRunner } from 'typeorm';
+import { dataSourceOptions } from './data-source.js';
 
 /** Any number; every process that migrates takes the same advisory lock. */
 const MIGRATION_LOCK = 7_309_453_012;
+/** Milliseconds. */
+const LOCK_INTERVAL = 250;
+
+/** Every limit of a session that could end a migration, or the wait for one; some of them only newer servers have. */
+const LIMITS = ['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout'];
+
+/** A migration could not be run; nothing of it is kept, unless it says that it runs outside of a transaction. The message is one line that names it. */
+export class MigrationFailed extends Error {
+  override readonly name = 'MigrationFailed';
+}
+
+/** How {@link migrate} goes about it. */
+export interface MigrateOptions {
+  /** Is told, a line at a time, what is going on. */
+  readonly say?: (line: string) => void;
+  /** Brings up to date what others keep in the database, on the same connection and while no other process migrates. */
+  readonly also?: (client: ClientBase) => Promise<void>;
+}
 
 /**
- * Brings the schema up to date; safe to run from several processes at once.
+ * Brings the schema up to date, on one connection, which has no limits: a
+ * migration may take hours. Several processes may do so at once: one does it,
+ * and the others wait for it.
  *
  * @returns the names of the migrations that were run.
+ * @throws MigrationFailed
  */
-export async function migrate(config: Config): Promise<string[]> {
-  const dataSource = await createDataSource(config, [], 'waybill-migrate').initialize();
+export async function migrate(config: Config, { say = () => undefined, also }: MigrateOptions = {}): Promise<string[]> {
+  const dataSource = await new DataSource({
+    ...dataSourceOptions(config, 'waybill-migrate'),
+    poolSize: 1,
+    // Nothing of what an app's statements are bound by; nor are they prepared, since the tables change under them.
+    extra: { keepAlive: true },
+  }).initialize();
+  const runner = dataSource.createQueryRunner();
   try {
-    const runner = dataSource.createQueryRunner();
-    try {
-      await runner.query('SET statement_timeout = 0');
-      await runner.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);
-      const done = await dataSource.runMigrations({ transaction: 'each' });
-      return done.map((migration) => migration.name);
-    } finally {
-      await runner.query('SELECT pg_advisory_unlock($1)', [MIGRATION_LOCK]).catch(() => undefined);
-      await runner.release();
-    }
+    const client = (await runner.connect()) as ClientBase;
+    await runner.query(`SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY($1)`, [LIMITS]);
+    await lock(runner, say);
+    const done = await runPending(new MigrationExecutor(dataSource, runner), runner, say);
+    await also?.(client).catch((error: unknown) => {
+      throw failed('of the queues', error);
+    });
+    return done;
   } finally {
+    // The lock goes with the connection.
+    await runner.release();
     await dataSource.destroy();
   }
+}
+
+/** Asks again and again, rather than to wait in one statement: that would hold up a `CREATE INDEX CONCURRENTLY` for ever. */
+async function lock(runner: QueryRunner, say: (line: string) => void): Promise<void> {
+  for (let waited = false; ; waited = true) {
+    const [{ taken }] = (await runner.query('SELECT pg_try_advisory_lock($1) AS taken', [MIGRATION_LOCK])) as [{ taken: boolean }];
+    if (taken) return;
+    if (!waited) say('Another process is migrating this database: waiting for it.');
+    await wait(LOCK_INTERVAL);
+  }
+}
+
+/** Runs what is pending, each in a transaction of its own, unless it says `transaction = false`. */
+async function runPending(executor: MigrationExecutor, runner: QueryRunner, say: (line: string) => void): Promise<string[]> {
+  const done: string[] = [];
+  for (const migration of await executor.getPendingMigrations()) {
+    const { name, instance } = migration;
+    say(`Migrating: ${name}`);
+    const begin = performance.now();
+    const isAtomic = instance?.transaction !== false;
+    try {
+      if (isAtomic) await runner.startTransaction();
+      await executor.executeMigration(migration);
+      if (runner.isTransactionActive) await runner.commitTransaction();
+    } catch (error) {
+      // One that cannot be taken back either has lost its connection, and with it everything.
+      if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
+      throw failed(name, error, isAtomic);
+    }
+    say(`Migrated: ${name}, in ${((performance.now() - begin) / 1_000).toFixed(1)} s`);
+    done.push(name);
+  }
+  return done;
+}
+
+function failed(name: string, error: unknown, isAtomic = true): MigrationFailed {
+  const kept = isAtomic ? 'nothing of it was kept' : 'what it had done outside of a transaction was kept';
+  return new MigrationFailed(`The migration ${name} failed, and ${kept}: ${scrub((error as Error).message)}`, { cause: error });
 }

@@ -1,2 +1,2 @@
-export { isDatabaseUnavailable, uniqueViolation } from './errors.js';
+export { isCutShort, isDatabaseUnavailable, isMissingInSchema, uniqueViolation } from './errors.js';
 export { PoolClient } from './pool-client.js';

@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { isDatabaseUnavailable } from './errors.js';
 
 /** `pg`'s words for a query that was not answered in time. */
 const READ_TIMEOUT = 'Query read timeout';
@@ -14,8 +15,10 @@ const MAX_PREPARED = 500;
  * It prepares every statement that has parameters, so that the server parses it
  * once a connection and not every time. And one that is of no more use
  * is closed, for `pg` would give it back to the pool: one that has left a query
- * unanswered, on which everybody after would wait in vain, and one whose prepared
- * statements a migration has made stale.
+ * unanswered, on which everybody after would wait in vain; one to a server that
+ * cannot serve, such as one that a failover has left behind to be read only, for
+ * the next one may lead to its successor; and one whose prepared statements a
+ * migration has made stale.
  */
 export class PoolClient extends pg.Client {
   private readonly names = new Map<string, string>();
@@ -33,7 +36,7 @@ export class PoolClient extends pg.Client {
     const answer: unknown = super.query(...(passed as [string]));
     if (answer instanceof Promise) {
       answer.catch((error: unknown) => {
-        if (error instanceof Error && [READ_TIMEOUT, STALE_PLAN].includes(error.message)) void this.end();
+        if (isDatabaseUnavailable(error) || (error instanceof Error && [READ_TIMEOUT, STALE_PLAN].includes(error.message))) void this.end();
       });
     }
     return answer as never;

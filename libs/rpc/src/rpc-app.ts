@@ -1,9 +1,8 @@
-import { createServer } from 'node:net';
 import type { DescService } from '@bufbuild/protobuf';
 import type { DynamicModule, LoggerService, Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import type { Config } from '@app/config';
+import { assertPortsAvailable, type Config } from '@app/config';
 import { GrpcTransport } from './grpc-transport.js';
 import { HttpTransport } from './http-transport.js';
 import { Readiness } from './readiness.js';
@@ -26,11 +25,6 @@ export interface RpcAppOptions {
   readonly shutdownTimeout?: number;
 }
 
-/** A port cannot be listened on; the message is one line that names the variable it came from. */
-export class PortUnavailable extends Error {
-  override readonly name = 'PortUnavailable';
-}
-
 /** An app that serves its RPCs on HTTP and gRPC. */
 export interface RpcApp {
   /** The Nest application, for its logger and its providers. */
@@ -47,8 +41,8 @@ export interface RpcApp {
  */
 export async function createRpcApp(module: Type | DynamicModule, options: RpcAppOptions): Promise<RpcApp> {
   const { config, services } = options;
-  await assertPortAvailable(config.HOST, config.HTTP_PORT, 'HTTP_PORT');
-  await assertPortAvailable(config.HOST, config.GRPC_PORT, 'GRPC_PORT');
+  // Before Nest does, which would log a stack and may already serve the other port.
+  await assertPortsAvailable(config, 'HTTP_PORT', 'GRPC_PORT');
 
   const http = new HttpTransport();
   const nest = await NestFactory.create<NestFastifyApplication>(module, http, {
@@ -85,20 +79,4 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
       await nest.startAllMicroservices();
     },
   };
-}
-
-/** Asks before Nest does, which would log a stack and may already serve the other port. */
-async function assertPortAvailable(host: string, port: number, variable: string): Promise<void> {
-  const probe = createServer();
-  try {
-    await new Promise<void>((resolve, reject) => {
-      probe.once('error', reject);
-      probe.listen({ host, port, exclusive: true }, resolve);
-    });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const reason = code === 'EADDRINUSE' ? 'is taken by another process' : `cannot be listened on (${code ?? String(error)})`;
-    throw new PortUnavailable(`${variable}: port ${port} of ${host} ${reason}`);
-  }
-  await new Promise<void>((resolve) => probe.close(() => resolve()));
 }

@@ -1,5 +1,13 @@
 import type { Config } from '@app/config';
-import { createPostgresBackend, type QueueOptions, runMigrations, setDefaultBackendFactory } from 'bullmq';
+import {
+  assertSchemaCompatibility,
+  createPostgresBackend,
+  LATEST_SCHEMA_VERSION,
+  type QueueOptions,
+  runMigrations,
+  SchemaMigrationRequiredError,
+  setDefaultBackendFactory,
+} from 'bullmq';
 import { Redis, type RedisOptions } from 'ioredis';
 import pg from 'pg';
 
@@ -122,13 +130,19 @@ export function selectDispatcher(config: Config): void {
   setDefaultBackendFactory(config.REDIS_ADDRESS === undefined ? createPostgresBackend : undefined);
 }
 
-/** Creates or updates BullMQ's own tables; they are used when no Redis is configured, and harmless otherwise. */
-export async function migrateQueues(config: Config): Promise<void> {
-  const client = new pg.Client({ connectionString: config.DATABASE_URL, connectionTimeoutMillis: 5_000 });
-  await client.connect();
-  try {
-    await runMigrations(client);
-  } finally {
-    await client.end();
-  }
+/** Creates or updates BullMQ's own tables, on a connection of its own; they are used when no Redis is configured, and harmless otherwise. */
+export async function migrateQueues(client: pg.ClientBase): Promise<void> {
+  await runMigrations(client);
+}
+
+/** What {@link migrateQueues} has still to do before the queues can be used. */
+export function pendingQueueMigrations(config: Config): (client: pg.ClientBase) => Promise<string[]> {
+  return async (client) => {
+    if (config.REDIS_ADDRESS !== undefined) return [];
+    const version = await assertSchemaCompatibility(client).catch((error: unknown) => {
+      if (error instanceof SchemaMigrationRequiredError) return 0;
+      throw error;
+    });
+    return version < LATEST_SCHEMA_VERSION ? ['the queues'] : [];
+  };
 }

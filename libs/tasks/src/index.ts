@@ -8,7 +8,7 @@
  * - delivery: one start of a task's job. attempt: a delivery that counts against the retries.
  */
 export { type Backoff, type BackoffFunction, defaultBackoff } from './backoff.js';
-export { migrateQueues } from './dispatcher.js';
+export { migrateQueues, pendingQueueMigrations } from './dispatcher.js';
 export { type Distributed, type DistributeOptions, TaskDistributor } from './distributor.js';
 export type { Duration } from './duration.js';
 export { InvalidTask, RetryIn, RevokeTask, SkipRetry, StaleAttempt, TaskTimeout } from './errors.js';

@@ -1,0 +1,27 @@
+import type { LoggerService } from '@nestjs/common';
+import type { Config } from '@app/config';
+import { UserService } from '@app/contract';
+import { isCutShort, isDatabaseUnavailable, isMissingInSchema } from '@app/postgres';
+import { createRpcApp, Readiness, type RpcApp, RpcError } from '@app/rpc';
+import { ApiModule } from './api.module.js';
+import type { DatabaseReadiness } from './health.controller.js';
+
+/**
+ * The api, to be listened with: its services, and what errors of the database
+ * mean to its callers.
+ *
+ * @throws PortUnavailable before anything is started, when a port is taken.
+ */
+export async function createApi(config: Config, logger: LoggerService | false): Promise<RpcApp> {
+  const app: RpcApp = await createRpcApp(ApiModule.forRoot(config), {
+    config,
+    services: [UserService],
+    logger,
+    translate: (error) => {
+      const passes = isDatabaseUnavailable(error) || isCutShort(error) || (isMissingInSchema(error) && isUnmigrated());
+      return passes ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined;
+    },
+  });
+  const isUnmigrated = () => app.nest.get<DatabaseReadiness>(Readiness, { strict: false }).isUnmigrated;
+  return app;
+}

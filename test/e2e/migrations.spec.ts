@@ -1,0 +1,104 @@
+import { Config } from '@app/config';
+import { migrate, MigrationFailed } from '@app/database';
+import { migrateQueues } from '@app/tasks';
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { migrations as released } from '../../libs/database/src/migrations/index.js';
+import { createDatabase, type TestDatabase } from '../support/database.js';
+import { eventually } from '../support/eventually.js';
+
+vi.mock(import('../../libs/database/src/migrations/index.js'), async (original) => ({ migrations: [...(await original()).migrations] }));
+
+/** A migration of a test's own, in place of a later one of ours. */
+function later(up: (runner: QueryRunner) => Promise<unknown>, options: { transaction?: false } = {}) {
+  class Later9900000000000 {
+    readonly transaction = options.transaction;
+    async up(runner: QueryRunner): Promise<void> {
+      await up(runner);
+    }
+    async down(): Promise<void> {
+      // Never.
+    }
+  }
+  return Later9900000000000;
+}
+
+/** The list that the library reads, to which a test adds one. */
+const migrations: (new () => MigrationInterface)[] = released;
+const count = migrations.length;
+let database: TestDatabase;
+let config: Config;
+beforeEach(async () => {
+  database = await createDatabase();
+  // One connection, and a limit that every statement of these tests would meet.
+  config = Config.parse({ DATABASE_URL: database.url, DATABASE_POOL_SIZE: '1', DATABASE_STATEMENT_TIMEOUT: '100ms' });
+});
+afterEach(async () => {
+  migrations.length = count;
+  await database.drop();
+});
+
+const history = async () =>
+  (await database.query<{ name: string }>('SELECT name FROM migration_history ORDER BY id')).map(({ name }) => name);
+
+it('a migration has no limits: neither those of the apps nor those of the role', async () => {
+  const name = new URL(database.url).pathname.slice(1);
+  for (const limit of ['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout']) {
+    await database.query(`ALTER DATABASE ${name} SET ${limit} = '100ms'`);
+  }
+  migrations.push(
+    later(async (runner) => {
+      await runner.query('SELECT pg_sleep(0.3)');
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      await runner.query('CREATE TABLE made_slowly ()');
+    }),
+  );
+  const said: string[] = [];
+  expect(await migrate(config, { say: (line) => said.push(line), also: migrateQueues })).toEqual(['Later9900000000000']);
+  expect(said).toEqual(['Migrating: Later9900000000000', expect.stringMatching(/^Migrated: Later9900000000000, in 0\.\d s$/)]);
+});
+
+it('several processes at once: one migrates, the others wait for it, in their own words', async () => {
+  const begun = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  let times = 0;
+  migrations.push(
+    // Outside of a transaction, it would wait for ever for a process that waits within a statement.
+    later(
+      async (runner) => {
+        times += 1;
+        begun.resolve();
+        await go.promise;
+        await runner.query('CREATE INDEX CONCURRENTLY later ON users (created_at)');
+      },
+      { transaction: false },
+    ),
+  );
+  const said: string[] = [];
+  const first = migrate(config, { also: migrateQueues });
+  await begun.promise;
+  const others = [1, 2].map(() => migrate(config, { say: (line) => said.push(line), also: migrateQueues }));
+  await eventually(() => said.length === 2);
+  expect(said).toEqual(Array(2).fill('Another process is migrating this database: waiting for it.'));
+  go.resolve();
+  expect(await Promise.all([first, ...others])).toEqual([['Later9900000000000'], [], []]);
+  expect(times).toBe(1);
+});
+
+it('one that fails is named, leaves nothing behind, and is run by the next attempt', async () => {
+  let breaks = true;
+  migrations.push(
+    later(async (runner) => {
+      await runner.query('CREATE TABLE half_done ()');
+      if (breaks) await runner.query('SELECT 1 / 0');
+    }),
+  );
+  const failure = await migrate(config).catch((error: unknown) => error);
+  expect(failure).toBeInstanceOf(MigrationFailed);
+  expect((failure as Error).message).toBe('The migration Later9900000000000 failed, and nothing of it was kept: division by zero');
+  expect(await history()).toHaveLength(count);
+  expect(await database.query(`SELECT to_regclass('half_done') AS "table"`)).toEqual([{ table: null }]);
+  breaks = false;
+  expect(await migrate(config)).toEqual(['Later9900000000000']);
+  expect(await history()).toHaveLength(count + 1);
+});
