@@ -345,11 +345,16 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       const admin = adminOf(await engine.worker([Ordinary], { WORKER_CONCURRENCY: '1' }));
       const delayed = await tasksOf(app).distribute(Ordinary, { key: 'never' }, { processIn: '1h' });
       await eventually(async () => (await row(delayed.id))?.state === 'dispatched');
+      expect(await admin.cancel(delayed.id, { dryRun: true })).toBe('cancelled');
+      expect(await row(delayed.id)).toMatchObject({ state: 'dispatched' });
+      expect((await admin.show(delayed.id))?.job?.state).toBe('delayed');
       expect(await admin.cancel(delayed.id)).toBe('cancelled');
       const key = randomUUID();
       scripts.set(key, (task) => new Promise((_, reject) => task.signal.addEventListener('abort', () => reject(task.signal.reason))));
       const { id } = await tasksOf(app).distribute(Ordinary, { key });
       await eventually(() => callsOf(key).length === 1);
+      expect(await admin.cancel(id, { dryRun: true })).toBe('cancelled while running');
+      expect([(await admin.show(id))?.job?.state, callsOf(key)[0]!.task.signal.aborted]).toEqual(['active', false]);
       expect(await admin.cancel(id)).toBe('cancelled while running');
       await eventually(() => callsOf(key)[0]!.task.signal.aborted);
       expect(await admin.cancel(id)).toBe('unknown');

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { simpleParser } from 'mailparser';
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from 'smtp-server';
 import { eventually } from './eventually.js';
@@ -19,21 +20,25 @@ export interface ReceivedMail {
 /**
  * What the server does with a mail for somebody: takes it, refuses it with a
  * code (its text repeats the address, as servers do), never answers, or cuts
- * the connection. A function runs before the mail is accepted.
+ * the connection; or takes it after so many milliseconds, which it needs before
+ * it has the mail or with all of it in hand. A function runs before the mail is accepted.
  */
 export type Reaction =
   | 'accept'
   | 'hang'
   | 'drop'
   | { readonly refuse: number; readonly at: 'recipient' | 'data' }
+  | { readonly delay: number; readonly at: 'recipient' | 'data' }
   | ((mail: ReceivedMail) => void | Promise<void>);
 
 /** A real SMTP server that does to each recipient's mail what a test wants. */
 export class MailServer {
   /** The mails that were accepted. */
   readonly mails: ReceivedMail[] = [];
-  /** Every try to deliver one, accepted or not; those that were refused at the recipient have no content. */
+  /** Every try to deliver one, accepted or not; those that were refused, or delayed, at the recipient have no content there. */
   readonly tries: { readonly to: string; readonly mail?: ReceivedMail }[] = [];
+  /** The most connections that there ever were at once. */
+  mostConnections = 0;
   private readonly reactions = new Map<string, Reaction>();
   private server: SMTPServer | undefined;
   private sockets = new Map<number, Socket>();
@@ -77,7 +82,9 @@ export class MailServer {
         const reaction = this.reactionTo(address);
         if (typeof reaction === 'object' && reaction.at === 'recipient') {
           this.tries.push({ to: address.toLowerCase() });
-          return done(refusal(reaction.refuse, address));
+          if ('refuse' in reaction) return done(refusal(reaction.refuse, address));
+          setTimeout(done, reaction.delay).unref();
+          return;
         }
         done();
       },
@@ -87,6 +94,7 @@ export class MailServer {
     server.server.on('connection', (socket: Socket) => {
       const { remotePort = 0 } = socket;
       this.sockets.set(remotePort, socket);
+      this.mostConnections = Math.max(this.mostConnections, this.sockets.size);
       socket.once('close', () => this.sockets.delete(remotePort));
     });
     await new Promise<void>((resolve) => server.listen(this.port, '127.0.0.1', resolve));
@@ -103,6 +111,11 @@ export class MailServer {
     await closed;
   }
 
+  /** How many connections there are. */
+  get connections(): number {
+    return this.sockets.size;
+  }
+
   private reactionTo(address: string): Reaction {
     return this.reactions.get(address.toLowerCase()) ?? 'accept';
   }
@@ -117,8 +130,9 @@ export class MailServer {
       this.sockets.get(session.remotePort)?.destroy();
       return;
     }
-    if (typeof reaction === 'object') return done(refusal(reaction.refuse, address));
+    if (typeof reaction === 'object' && 'refuse' in reaction) return done(refusal(reaction.refuse, address));
     this.mails.push(mail);
+    if (typeof reaction === 'object' && reaction.at === 'data') await sleep(reaction.delay, undefined, { ref: false });
     if (typeof reaction === 'function') await reaction(mail);
     done();
   }

@@ -1,8 +1,8 @@
 import { Config } from '@app/config';
 import { uniqueViolation } from '@app/postgres';
 import { faultPoint } from '@app/faults';
-import { Mailer, MailRefused } from '@app/mail';
-import { SkipRetry, Task, type TaskContext, type TaskHandler } from '@app/tasks';
+import { Mailer, MailerBusy, MailRefused } from '@app/mail';
+import { RetryIn, SkipRetry, Task, type TaskContext, type TaskHandler } from '@app/tasks';
 import { DataSource } from 'typeorm';
 import { z } from 'zod';
 import { EmailVerifications } from './email-verifications.js';
@@ -38,6 +38,8 @@ export class SendVerificationEmail implements TaskHandler<z.output<typeof payloa
       await this.mailer.send({ ...verificationMail(user, link), messageId }, task.signal);
     } catch (error) {
       if (error instanceof MailRefused) throw new SkipRetry(error.message, { cause: error });
+      // Nothing is wrong with this mail: others were before it.
+      if (error instanceof MailerBusy) throw new RetryIn('15s', error.message);
       throw error;
     }
   }

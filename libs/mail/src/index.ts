@@ -1,2 +1,2 @@
-export { Mailer, MailRefused, type Mail } from './mailer.js';
+export { Mailer, MailerBusy, MailRefused, type Mail } from './mailer.js';
 export { MailModule } from './mail.module.js';

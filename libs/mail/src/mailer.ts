@@ -13,12 +13,25 @@ export class MailRefused extends Error {
   override readonly name = 'MailRefused';
 }
 
+/** Every connection to the mail server was busy for too long: nothing was handed over, and the mail may be sent later. */
+export class MailerBusy extends Error {
+  override readonly name = 'MailerBusy';
+
+  /** @param waited milliseconds. */
+  constructor(waited: number) {
+    super(`no connection to the mail server was free within ${waited} ms`);
+  }
+}
+
 /** Sends mail. A test replaces it, or the server behind it. */
 export abstract class Mailer {
   /**
-   * Resolves once the mail server has accepted the mail.
+   * Resolves once the mail server has accepted the mail. Once it has rejected, the
+   * mail does not go out any more, unless the server already had all of it.
    *
-   * @throws MailRefused when the server refused it for good; any other error may pass.
+   * @param signal ends the attempt, whether it waits or is under way; rejects with the signal's reason.
+   * @throws MailRefused when the server refused it for good.
+   * @throws MailerBusy when no connection was free in time; any other error may pass too.
    */
   abstract send(mail: Mail, signal?: AbortSignal): Promise<void>;
 }

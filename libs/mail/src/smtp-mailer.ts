@@ -1,46 +1,94 @@
-import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
-import { Config } from '@app/config';
+import type { OnApplicationShutdown } from '@nestjs/common';
+import type { Config } from '@app/config';
 import { faultPoint } from '@app/faults';
 import { createTransport, type Transporter } from 'nodemailer';
-import type SMTPPool from 'nodemailer/lib/smtp-pool/index.js';
-import { type Mail, Mailer, MailRefused } from './mailer.js';
+import type { SMTPPoolSentMessageInfo } from 'nodemailer/lib/smtp-pool';
+import pLimit, { type LimitFunction } from 'p-limit';
+import { type Mail, Mailer, MailerBusy, MailRefused } from './mailer.js';
 
-/** Milliseconds; together they bound one attempt well below a task's timeout. */
+/** Milliseconds. The first covers all of setting a connection up, the third any one silence of the server. */
 const TIMEOUTS = { connectionTimeout: 5_000, greetingTimeout: 5_000, socketTimeout: 10_000, dnsTimeout: 5_000 };
 
-/** Sends through the server of `SMTP_URL`, over pooled connections. */
-@Injectable()
-export class SmtpMailer extends Mailer implements OnApplicationShutdown {
-  private readonly transport: Transporter<SMTPPool.SentMessageInfo>;
+export interface SmtpMailerOptions {
+  /** How many connections there are at most, each with one mail at a time. */
+  connections?: number;
+  /** How long a mail waits for a free connection, in milliseconds. */
+  patience?: number;
+}
 
-  constructor(private readonly config: Config) {
+/**
+ * Sends through the server of `SMTP_URL`, over pooled connections.
+ *
+ * A mail is handed to nodemailer only when a connection is free. One that waits
+ * leaves when its signal aborts; one that is under way has its connection ended.
+ */
+export class SmtpMailer extends Mailer implements OnApplicationShutdown {
+  private readonly transport: Transporter<SMTPPoolSentMessageInfo>;
+  private readonly onFreeConnection: LimitFunction;
+  private readonly patience: number;
+
+  constructor(
+    private readonly config: Config,
+    { connections = 5, patience = 10_000 }: SmtpMailerOptions = {},
+  ) {
     super();
     const url = new URL(config.SMTP_URL);
+    this.patience = patience;
+    this.onFreeConnection = pLimit(connections);
     this.transport = createTransport({
       pool: true,
-      maxConnections: 5,
+      maxConnections: connections,
       host: url.hostname,
       port: Number(url.port) || (url.protocol === 'smtps:' ? 465 : 587),
       secure: url.protocol === 'smtps:',
       ...(url.username && { auth: { user: decodeURIComponent(url.username), pass: decodeURIComponent(url.password) } }),
       disableFileAccess: true,
       disableUrlAccess: true,
+      // What an ended attempt has written, and the kernel has not, must not go out after it.
+      socketCloseTimeout: 0,
       ...TIMEOUTS,
     });
   }
 
   async send(mail: Mail, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
-    try {
-      await this.transport.sendMail({ from: this.config.MAIL_FROM, ...mail });
-    } catch (error) {
-      throw withoutAddresses(error);
-    }
+    await this.inTurn(signal, async () => {
+      try {
+        await this.transport.sendMail({ from: this.config.MAIL_FROM, ...mail, signal });
+      } catch (error) {
+        signal?.throwIfAborted();
+        throw withoutAddresses(error);
+      }
+    });
     await faultPoint('mail.after-accepted');
   }
 
+  /** Ends what is under way, and refuses what still waits. */
   onApplicationShutdown(): void {
-    this.transport.close();
+    this.transport.close({ force: true });
+  }
+
+  /** Runs `work` when a connection is free, unless that takes too long, or is no longer wanted. */
+  private inTurn(signal: AbortSignal | undefined, work: () => Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let waiting = true;
+      const stopWaiting = () => {
+        waiting = false;
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', leave);
+      };
+      const leave = () => {
+        stopWaiting();
+        reject(signal?.aborted ? signal.reason : new MailerBusy(this.patience));
+      };
+      const timer = setTimeout(leave, this.patience);
+      signal?.addEventListener('abort', leave);
+      void this.onFreeConnection(async () => {
+        if (!waiting) return;
+        stopWaiting();
+        await work().then(resolve, reject);
+      });
+    });
   }
 }
 

@@ -25,7 +25,16 @@ export {
   type TaskHandler,
   type TaskOptions,
 } from './task.js';
-export { type CancelResult, type QueueSummary, TaskAdmin, type TaskFilter, type TaskStory } from './task-admin.js';
+export {
+  CANCEL_RESULTS,
+  type CancelResult,
+  describeEvent,
+  describeTasks,
+  describeTime,
+  milestone,
+  type TaskFilter,
+} from './operator-texts.js';
+export { type ListedTask, type QueueSummary, TaskAdmin, type TaskStory, UnknownName } from './task-admin.js';
 export { TaskQueues } from './queues.js';
 export { QueuePause, ScheduleRecord, TaskRecord } from './task-record.entity.js';
 export { TasksModule } from './tasks.module.js';

@@ -7,21 +7,11 @@ import { CANCEL_CHANNEL, type DispatchedTask } from './ledger.js';
 import { QueuePauses } from './queue-pauses.js';
 import { TaskQueues } from './queues.js';
 import { TaskRegistry } from './registry.js';
-import { QueuePause, TaskRecord, type TaskState } from './task-record.entity.js';
+import { QueuePause, TaskRecord } from './task-record.entity.js';
 import { z } from 'zod';
 import { InvalidTask } from './errors.js';
+import { type CancelResult, explain, idsOf, type TaskFilter } from './operator-texts.js';
 import { TASK_CHANNEL } from './waker.js';
-
-/** Which tasks an operator means. Every condition given must hold. */
-export interface TaskFilter {
-  state?: TaskState;
-  type?: string;
-  queue?: string;
-  /** A part of the last error's text, compared without regard to case. */
-  error?: string;
-  /** Finished, or else committed, at least so many milliseconds ago. */
-  olderThan?: number;
-}
 
 export interface QueueSummary {
   queue: string;
@@ -36,15 +26,26 @@ export interface QueueSummary {
   latency: number;
 }
 
-/** A task with its story, as an operator reads it. */
-export interface TaskStory extends TaskRecord {
+/** A task as a list shows it. */
+export type ListedTask = Pick<
+  TaskRecord,
+  'id' | 'type' | 'queue' | 'state' | 'failures' | 'crashes' | 'runAt' | 'createdAt' | 'finishedAt' | 'reason' | 'error'
+>;
+
+/** A task with its story, as an operator reads it: without its payload. */
+export interface TaskStory extends Omit<TaskRecord, 'payload'> {
+  /** Whom or what it concerns: the ids in its payload, by their paths. */
+  concerns: Record<string, string>;
   /** What BullMQ says of its job; absent when it knows none. */
   job?: { state: string; attemptsStarted: number; stalledCounter: number };
   /** Why the task is not running now, in a sentence. */
   explanation: string;
 }
 
-export type CancelResult = 'cancelled' | 'cancelled while running' | 'already finished' | 'unknown';
+/** Nothing here has a type or a queue of that name: neither this version's tasks, nor any task in the ledger. */
+export class UnknownName extends Error {
+  override readonly name = 'UnknownName';
+}
 
 /** How many tasks one statement of a bulk operation touches. */
 const CHUNK = 1_000;
@@ -85,8 +86,13 @@ export class TaskAdmin {
     );
   }
 
-  /** The newest tasks that match, without their payloads. */
-  async list(filter: TaskFilter, limit: number): Promise<Omit<TaskRecord, 'payload'>[]> {
+  /**
+   * The newest tasks that match, without their payloads.
+   *
+   * @throws UnknownName as do all that take a filter, when it names a type or a queue that does not exist.
+   */
+  async list(filter: TaskFilter, limit: number): Promise<ListedTask[]> {
+    await this.requireKnown(filter);
     const { sql, values } = where(filter);
     return this.dataSource.query(
       `SELECT id, type, queue, state, failures, crashes, run_at AS "runAt", created_at AS "createdAt", finished_at AS "finishedAt", reason, error
@@ -96,6 +102,7 @@ export class TaskAdmin {
   }
 
   async count(filter: TaskFilter): Promise<number> {
+    await this.requireKnown(filter);
     const { sql, values } = where(filter);
     const [row] = await this.dataSource.query<{ count: number }[]>(`SELECT count(*)::int AS count FROM task ${sql}`, values);
     return row?.count ?? 0;
@@ -103,12 +110,14 @@ export class TaskAdmin {
 
   /** The whole story of one task; undefined when the ledger has none of that id: then it is done, was cancelled, or never was. */
   async show(id: string): Promise<TaskStory | undefined> {
-    const task = await this.dataSource.manager.findOneBy(TaskRecord, { id });
-    if (!task) return undefined;
-    const job = await this.findJob(task).catch(() => 'silent' as const);
+    const record = await this.dataSource.manager.findOneBy(TaskRecord, { id });
+    if (!record) return undefined;
+    const { payload, ...task } = record;
+    const job = await this.findJob(record).catch(() => 'silent' as const);
     const paused = await this.dataSource.getRepository(QueuePause).existsBy({ queue: task.queue });
     return {
       ...task,
+      concerns: idsOf(payload),
       ...(typeof job === 'object' && { job }),
       explanation: explain(task, typeof job === 'object' ? job.state : job, paused),
     };
@@ -125,6 +134,7 @@ export class TaskAdmin {
     options: { dryRun?: boolean; rate?: number; onProgress?: (done: number) => void } = {},
   ): Promise<number> {
     if (options.dryRun) return this.count({ ...filter, state: 'dead' });
+    await this.requireKnown(filter);
     const { sql, values } = where({ ...filter, state: 'dead' });
     const chunk = options.rate === undefined ? CHUNK : Math.max(1, Math.min(CHUNK, Math.ceil(options.rate / 4)));
     const begin = Date.now();
@@ -148,12 +158,12 @@ export class TaskAdmin {
   }
 
   /**
-   * Brings one dead task back, with another payload if one is given.
+   * Brings one dead task back, with another payload if one is given. A dry run does all of it, and takes it back.
    *
    * @throws InvalidTask when the task is not dead, or the payload does not fit it.
    */
-  async redriveOne(id: string, payload?: unknown): Promise<void> {
-    await this.dataSource.transaction(async (manager) => {
+  async redriveOne(id: string, payload?: unknown, options: { dryRun?: boolean } = {}): Promise<void> {
+    await this.transaction(options, async (manager) => {
       const task = await manager.findOne(TaskRecord, { where: { id }, lock: { mode: 'pessimistic_write' } });
       if (task?.state !== 'dead') throw new InvalidTask(task ? `the task is ${task.state}, not dead` : 'there is no such task');
       if (payload !== undefined) await this.replacePayload(manager, task, payload);
@@ -164,11 +174,11 @@ export class TaskAdmin {
 
   /**
    * Takes a task that is pending, delayed or running out of the world; the signal
-   * of a running handler aborts, wherever it runs.
+   * of a running handler aborts, wherever it runs. A dry run says what would come of it.
    *
    * @throws Error, and nothing is cancelled, when the dispatcher does not answer.
    */
-  cancel(id: string): Promise<CancelResult> {
+  cancel(id: string, options: { dryRun?: boolean } = {}): Promise<CancelResult> {
     return this.dataSource.transaction(async (manager) => {
       // Locked: it is neither dispatched nor completed meanwhile.
       const [task] = await manager.query<DispatchedTask[]>(
@@ -176,6 +186,7 @@ export class TaskAdmin {
         [id],
       );
       if (!task) return (await manager.existsBy(TaskRecord, { id })) ? 'already finished' : 'unknown';
+      if (options.dryRun) return (await answered(this.isRunning(task))) ? 'cancelled while running' : 'cancelled';
       // First, because a job whose task is gone would still make its first attempt.
       const isRunning = await answered(this.removeJob(task));
       await manager.query('DELETE FROM task WHERE id = $1', [id]);
@@ -184,27 +195,38 @@ export class TaskAdmin {
     });
   }
 
-  /** Deletes tasks that are finished, dead or completed; never one that is still to run. @returns how many. */
-  async delete(filter: TaskFilter, onProgress?: (done: number) => void): Promise<number> {
+  /**
+   * Deletes tasks that are finished, dead or completed; never one that is still to run.
+   *
+   * @param options.onProgress told how many are done.
+   * @returns how many were deleted, or with `dryRun` would be.
+   */
+  async delete(filter: TaskFilter, options: { dryRun?: boolean; onProgress?: (done: number) => void } = {}): Promise<number> {
+    await this.requireKnown(filter);
     const { sql, values } = where(filter);
+    const finished = `FROM task ${sql === '' ? 'WHERE' : `${sql} AND`} state IN ('dead', 'completed')`;
+    if (options.dryRun) {
+      const [row] = await this.dataSource.query<{ count: number }[]>(`SELECT count(*)::int AS count ${finished}`, values);
+      return row?.count ?? 0;
+    }
     let done = 0;
     for (;;) {
       const [, count] = await this.dataSource.query<[unknown, number]>(
-        `DELETE FROM task WHERE id IN (SELECT id FROM task ${sql === '' ? 'WHERE' : `${sql} AND`} state IN ('dead', 'completed') LIMIT ${CHUNK})`,
+        `DELETE FROM task WHERE id IN (SELECT id ${finished} LIMIT ${CHUNK})`,
         values,
       );
       done += count;
-      onProgress?.(done);
+      options.onProgress?.(done);
       if (count < CHUNK) return done;
     }
   }
 
-  /** @returns whether there was a finished task of that id. */
-  async deleteOne(id: string): Promise<boolean> {
-    const [, count] = await this.dataSource.query<[unknown, number]>(`DELETE FROM task WHERE id = $1 AND state IN ('dead', 'completed')`, [
-      id,
-    ]);
-    return count > 0;
+  /** A dry run does all of it, and takes it back. @returns whether there was a finished task of that id. */
+  deleteOne(id: string, options: { dryRun?: boolean } = {}): Promise<boolean> {
+    return this.transaction(options, async (manager) => {
+      const [, count] = await manager.query<[unknown, number]>(`DELETE FROM task WHERE id = $1 AND state IN ('dead', 'completed')`, [id]);
+      return count > 0;
+    });
   }
 
   /** @throws Error for an unknown queue. */
@@ -217,12 +239,51 @@ export class TaskAdmin {
     return this.pauses.resume(queue);
   }
 
+  /** A transaction, which a dry run rolls back: it meets all that the real one would. */
+  private async transaction<T>({ dryRun }: { dryRun?: boolean }, work: (manager: EntityManager) => Promise<T>): Promise<T> {
+    const runner = this.dataSource.createQueryRunner();
+    try {
+      await runner.startTransaction();
+      const result = await work(runner.manager);
+      if (dryRun) await runner.rollbackTransaction();
+      else await runner.commitTransaction();
+      return result;
+    } catch (error) {
+      if (runner.isTransactionActive) await runner.rollbackTransaction();
+      throw error;
+    } finally {
+      await runner.release();
+    }
+  }
+
+  private async requireKnown({ type, queue }: TaskFilter): Promise<void> {
+    const isInLedger = async (column: 'type' | 'queue', name: string) => {
+      const [row] = await this.dataSource.query<{ found: boolean }[]>(`SELECT EXISTS (SELECT FROM task WHERE ${column} = $1) AS found`, [
+        name,
+      ]);
+      return row?.found === true;
+    };
+    if (type !== undefined && !this.registry.find(type) && !(await isInLedger('type', type))) {
+      throw new UnknownName(`there is no task type "${type}": no task here declares it, and the ledger holds none`);
+    }
+    if (queue !== undefined && !this.queues.names.includes(queue) && !(await isInLedger('queue', queue))) {
+      throw new UnknownName(
+        `there is no queue "${queue}": QUEUE_WEIGHTS has ${this.queues.names.join(', ')}, and the ledger holds no task of it`,
+      );
+    }
+  }
+
   private findJob(task: TaskRecord): Promise<TaskStory['job']> {
     const find = async () => {
       const job = this.queues.names.includes(task.queue) ? await this.queues.of(task.queue).getJob(jobId(task)) : undefined;
       return job && { state: await job.getState(), attemptsStarted: job.attemptsStarted, stalledCounter: job.stalledCounter };
     };
     return answered(find());
+  }
+
+  private async isRunning(task: DispatchedTask): Promise<boolean> {
+    const job = await this.queues.of(task.queue).getJob(jobId(task));
+    return (await job?.getState()) === 'active';
   }
 
   /** @returns whether a worker runs the job, which then cannot be removed. */
@@ -276,25 +337,4 @@ function where(filter: TaskFilter): { sql: string; values: unknown[] } {
     add((p) => `COALESCE(finished_at, created_at) <= now() - ${p}::float8 * interval '1 ms'`, filter.olderThan);
   }
   return { sql: conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`, values };
-}
-
-/** @param job the state of its job; `silent` when the dispatcher does not answer. */
-function explain(task: TaskRecord, job: string | undefined, paused: boolean): string {
-  switch (task.state) {
-    case 'dead':
-      return `buried: ${task.reason ?? 'unknown'}; it runs again only when it is redriven`;
-    case 'completed':
-      return `completed; kept until ${task.keepUntil?.toISOString() ?? 'it is deleted'}`;
-    case 'pending':
-      return 'committed; the relay has not dispatched it yet';
-    case 'dispatched':
-      if (paused) return 'its queue is paused';
-      if (job === 'active') return 'a worker runs it now';
-      if (job === 'delayed')
-        return `${task.failures > 0 ? 'its last attempt failed; the next' : 'its first attempt'} is at ${task.runAt.toISOString()}`;
-      if (job === 'silent') return 'the dispatcher does not answer';
-      if (job === undefined || job === 'unknown')
-        return 'the dispatcher does not know it; the reconciler dispatches it anew within half a minute';
-      return 'it waits for a free slot';
-  }
 }
