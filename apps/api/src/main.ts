@@ -16,6 +16,7 @@ try {
   const app = await createRpcApp(ApiModule.forRoot(config), {
     config,
     services: [UserService],
+    basePath: new URL(config.PUBLIC_URL).pathname,
     logger: createLogger('api', config, () => ({ requestId: currentRequestId() })),
     translate: (error) => (isDatabaseUnavailable(error) ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined),
   });

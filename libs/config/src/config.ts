@@ -76,8 +76,10 @@ const schema = z
     SMTP_URL: url(/^smtps?:$/, 'smtp://user:password@host:587').default('smtp://127.0.0.1:1025'),
     MAIL_FROM: z.string().min(3).default('Waybill <no-reply@waybill.localhost>'),
     PUBLIC_URL: url(/^https?:$/, 'https://waybill.example.com')
+      .refine((text) => !/[?#]/.test(text), { message: 'must have no query and no fragment: paths are added to it' })
       .default('http://localhost:8080')
       .transform((text) => text.replace(/\/+$/, '')),
+    APP_URL: url(/^https?:$/, 'https://app.example.com').optional(),
     VERIFY_EMAIL_DELAY: duration('10s'),
     QUEUE_WEIGHTS: queueWeights,
     WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(10_000).default(15),
@@ -101,7 +103,8 @@ const schema = z
     path: ['DASHBOARD_PASSWORD'],
     message: 'must be set where DASHBOARD_PORT is',
     when: ({ issues }) => issues.length === 0,
-  });
+  })
+  .transform((config) => ({ ...config, APP_URL: config.APP_URL ?? `${config.PUBLIC_URL}/` }));
 
 /** What a production process must be told, because its default is for a developer's machine. */
 const REQUIRED_IN_PRODUCTION = ['DATABASE_URL', 'SMTP_URL', 'MAIL_FROM', 'PUBLIC_URL', 'SECRET_KEY'] as const;

@@ -18,6 +18,8 @@ export interface RpcAppOptions {
   readonly config: Pick<Config, 'HOST' | 'HTTP_PORT' | 'GRPC_PORT' | 'isProduction'>;
   /** The services whose methods the module's controllers implement with `@Rpc()`. */
   readonly services: readonly DescService[];
+  /** A path that is taken off where a request's begins with it, because a proxy may leave it there: `/accounts`. */
+  readonly basePath?: string;
   /** Recognises errors of the composition; by default none. */
   readonly translate?: TranslateError;
   /** Logs from the very start; without one, lines are kept until `app.useLogger()`. */
@@ -50,7 +52,7 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
   await assertPortAvailable(config.HOST, config.HTTP_PORT, 'HTTP_PORT');
   await assertPortAvailable(config.HOST, config.GRPC_PORT, 'GRPC_PORT');
 
-  const http = new HttpTransport();
+  const http = new HttpTransport(options.basePath);
   const nest = await NestFactory.create<NestFastifyApplication>(module, http, {
     abortOnError: false,
     ...(options.logger === undefined ? { bufferLogs: true } : { logger: options.logger }),
