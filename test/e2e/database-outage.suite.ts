@@ -72,8 +72,15 @@ export function describeDatabaseOutage(dispatcher: Dispatcher): void {
         expect((await caller.call(verifyEmail, { token })).code).toBe(Code.UNAVAILABLE);
         expect(performance.now() - begin).toBeLessThan(10_000);
       }
-      const click = await waybill.fetch('/verify-email', { method: 'POST', body: new URLSearchParams({ token }) });
-      expect([click.status, await click.text()]).toEqual([503, expect.stringContaining('Your link is still fine')]);
+      for (const page of [
+        waybill.fetch(`/verify-email?token=${token}`),
+        waybill.fetch('/verify-email', { method: 'POST', body: new URLSearchParams({ token }) }),
+      ]) {
+        const { status, text } = await page.then(async (response) => ({ status: response.status, text: await response.text() }));
+        expect([status, text]).toEqual([503, expect.stringContaining('Your link is still fine')]);
+      }
+      const asked = await waybill.fetch('/verify-email/new', { method: 'POST', body: new URLSearchParams({ email: before.email }) });
+      expect([asked.status, await asked.text()]).toEqual([503, expect.stringContaining('Please try again in a moment')]);
       expect([await statusOf('/readyz'), await statusOf('/healthz')]).toEqual([503, 200]);
       await waybill.worker.line(({ msg }) => msg === 'connection lost');
 

@@ -7,7 +7,8 @@ import { service as healthService } from 'grpc-health-check';
 import { Controller, Module } from '@nestjs/common';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type ResendVerificationEmailRequest, UserService } from '@app/contract';
-import { createRpcApp, Message, packageDefinition, PortUnavailable, Rpc } from '@app/rpc';
+import { PortUnavailable } from '@app/config';
+import { createRpcApp, Message, packageDefinition, Rpc } from '@app/rpc';
 import { freePort } from '../../scripts/stack/ports.ts';
 import { Harness } from './harness.js';
 

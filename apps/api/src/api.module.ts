@@ -6,6 +6,7 @@ import { LoggingModule } from '@app/logging';
 import { currentRequestId, Readiness } from '@app/rpc';
 import { TasksModule } from '@app/tasks';
 import { DatabaseReadiness, HealthController } from './health.controller.js';
+import { HomeController } from './home.controller.js';
 import { UserController } from './user.controller.js';
 import { VerifyPageController } from './verify-page.controller.js';
 
@@ -22,7 +23,7 @@ export class ApiModule {
         TasksModule.forDistributor({ correlationId: currentRequestId }),
         AccountModule,
       ],
-      controllers: [UserController, VerifyPageController, HealthController],
+      controllers: [UserController, HomeController, VerifyPageController, HealthController],
       providers: [{ provide: Readiness, useClass: DatabaseReadiness }],
     };
   }

@@ -1,7 +1,7 @@
 import type { LoggerService } from '@nestjs/common';
 import type { Config } from '@app/config';
 import { UserService } from '@app/contract';
-import { isCutShort, isDatabaseUnavailable, isMissingInSchema } from '@app/postgres';
+import { isMissingInSchema, isTransient } from '@app/postgres';
 import { createRpcApp, Readiness, type RpcApp, RpcError } from '@app/rpc';
 import { ApiModule } from './api.module.js';
 import type { DatabaseReadiness } from './health.controller.js';
@@ -16,9 +16,10 @@ export async function createApi(config: Config, logger: LoggerService | false): 
   const app: RpcApp = await createRpcApp(ApiModule.forRoot(config), {
     config,
     services: [UserService],
+    basePath: new URL(config.PUBLIC_URL).pathname,
     logger,
     translate: (error) => {
-      const passes = isDatabaseUnavailable(error) || isCutShort(error) || (isMissingInSchema(error) && isUnmigrated());
+      const passes = isTransient(error) || (isMissingInSchema(error) && isUnmigrated());
       return passes ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined;
     },
   });

@@ -1,45 +1,75 @@
 import { Body, Controller, Get, HttpCode, Post, Query, Res } from '@nestjs/common';
 import { AccountService } from '@app/account';
-import { isCutShort, isDatabaseUnavailable } from '@app/postgres';
-import { Code, RpcError } from '@app/rpc';
+import { Config } from '@app/config';
+import { ResendVerificationEmailRequestSchema } from '@app/contract';
+import { isTransient } from '@app/postgres';
+import { Code, messageFromJson, RpcError } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
-import { confirmPage, invalidLinkPage, PAGE_HEADERS, tryAgainPage, verifiedPage } from './verify-page.js';
+import { sendPage } from './page.js';
+import { confirmPage, invalidLinkPage, linkSentPage, newLinkPage, tryAgainPage, verifiedPage } from './verify-page.js';
 
-/** As in the contract; a longer one is no token. */
-const MAX_TOKEN_LENGTH = 1024;
-
-/** The page that the link in a verification mail opens. */
+/** The page that the link in a verification mail opens, and the one that asks for a new link. */
 @Controller('verify-email')
 export class VerifyPageController {
-  constructor(private readonly accounts: AccountService) {}
+  constructor(
+    private readonly accounts: AccountService,
+    private readonly config: Config,
+  ) {}
 
   @Get()
-  show(@Query('token') given: unknown, @Res({ passthrough: true }) reply: FastifyReply): string {
-    const token = tokenFrom(given);
-    return token === undefined ? send(reply, 400, invalidLinkPage()) : send(reply, 200, confirmPage(token));
+  async show(@Query() query: unknown, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
+    const token = textOf(query, 'token');
+    try {
+      const link = await this.accounts.findVerificationLink(token);
+      if (!link) return sendPage(reply, 400, invalidLinkPage());
+      return sendPage(reply, 200, link.isVerified ? verifiedPage(link.username, this.config.APP_URL) : confirmPage(token, link.username));
+    } catch (error) {
+      if (isTransient(error)) return sendPage(reply, 503, tryAgainPage(token));
+      throw error;
+    }
   }
 
   @Post()
   @HttpCode(200)
   async verify(@Body() body: unknown, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
-    const token = tokenFrom(typeof body === 'object' && body !== null && 'token' in body ? body.token : undefined);
-    if (token === undefined) return send(reply, 400, invalidLinkPage());
+    const token = textOf(body, 'token');
     try {
-      await this.accounts.verifyEmail(token);
+      const { username } = await this.accounts.verifyEmail(token);
+      return sendPage(reply, 200, verifiedPage(username, this.config.APP_URL));
     } catch (error) {
-      if (error instanceof RpcError && error.code === Code.FAILED_PRECONDITION) return send(reply, 400, invalidLinkPage());
-      if (isDatabaseUnavailable(error) || isCutShort(error)) return send(reply, 503, tryAgainPage(token));
+      if (error instanceof RpcError && error.code === Code.FAILED_PRECONDITION) return sendPage(reply, 400, invalidLinkPage());
+      if (isTransient(error)) return sendPage(reply, 503, tryAgainPage(token));
       throw error;
     }
-    return send(reply, 200, verifiedPage());
+  }
+
+  @Get('new')
+  askForLink(@Res({ passthrough: true }) reply: FastifyReply): string {
+    return sendPage(reply, 200, newLinkPage());
+  }
+
+  @Post('new')
+  @HttpCode(200)
+  async mailLink(@Body() body: unknown, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
+    const given = textOf(body, 'email').trim();
+    try {
+      const { email } = messageFromJson(ResendVerificationEmailRequestSchema, { email: given });
+      await this.accounts.resendVerificationEmail(email);
+      return sendPage(reply, 200, linkSentPage());
+    } catch (error) {
+      if (error instanceof RpcError && error.code === Code.INVALID_ARGUMENT) {
+        return sendPage(reply, 400, newLinkPage(given, 'This is not an e-mail address.'));
+      }
+      if (isTransient(error)) {
+        return sendPage(reply, 503, newLinkPage(given, 'That did not work just now. Please try again in a moment.'));
+      }
+      throw error;
+    }
   }
 }
 
-function tokenFrom(given: unknown): string | undefined {
-  return typeof given === 'string' && given.length > 0 && given.length <= MAX_TOKEN_LENGTH ? given : undefined;
-}
-
-function send(reply: FastifyReply, status: number, html: string): string {
-  reply.code(status).headers(PAGE_HEADERS);
-  return html;
+/** A field of a query or a form; empty when it is not there, or there more than once. */
+function textOf(given: unknown, field: string): string {
+  const value = typeof given === 'object' && given !== null ? (given as Record<string, unknown>)[field] : undefined;
+  return typeof value === 'string' ? value : '';
 }

@@ -7,7 +7,7 @@ import { RpcError } from '@app/rpc';
 import { TaskDistributor } from '@app/tasks';
 import { DataSource } from 'typeorm';
 import { v7 as uuidv7 } from 'uuid';
-import { EmailVerifications } from './email-verifications.js';
+import { EmailVerifications, type VerificationLink } from './email-verifications.js';
 import { PasswordHasher } from './password-hasher.js';
 import { SendVerificationEmail } from './send-verification-email.task.js';
 import { User } from './user.entity.js';
@@ -70,7 +70,16 @@ export class AccountService {
     }
   }
 
-  /** @throws RpcError FAILED_PRECONDITION, always the same, when the token does not verify. */
+  /** What a verification link is good for; undefined when it does not verify, whatever the cause. Changes nothing. */
+  findVerificationLink(token: string): Promise<VerificationLink | undefined> {
+    return this.verifications.find(token);
+  }
+
+  /**
+   * Marks the address as verified; again by the same link is success too, while nothing has changed.
+   *
+   * @throws RpcError FAILED_PRECONDITION, always the same, when the token does not verify.
+   */
   async verifyEmail(token: string): Promise<User> {
     const user = await this.verifications.redeem(token);
     if (!user) throw RpcError.failedPrecondition('this verification link is not valid, or no longer');
@@ -78,9 +87,10 @@ export class AccountService {
   }
 
   /**
-   * Has a fresh link mailed, at most one a minute for an address. For an address
-   * that is unknown or verified everything is done alike, with a task that finds
-   * nobody: neither the answer nor its time tells which it was.
+   * Has a fresh link mailed, at most one a minute for an address, and at most ten
+   * a day with that of the sign-up. For an address that is unknown or verified
+   * everything is done alike, with a task that finds nobody: neither the answer
+   * nor its time tells which it was.
    */
   async resendVerificationEmail(email: string): Promise<void> {
     await this.dataSource.transaction(async (manager) => {

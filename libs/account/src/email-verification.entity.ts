@@ -1,14 +1,16 @@
 import { Column, Entity, Index, JoinColumn, ManyToOne, PrimaryColumn, type Relation } from 'typeorm';
 import { User } from './user.entity.js';
 
-/** The newest link that was mailed to a person; an older one is no longer known. */
+/** A link that was mailed to a person. */
 @Entity('email_verification')
+// On an expression, lower(email), which TypeORM cannot declare: the migration makes it.
+@Index('email_verification_address', { synchronize: false })
 export class EmailVerification {
   /** The id of the task that mails it: every attempt has the same link. */
   @PrimaryColumn('uuid', { primaryKeyConstraintName: 'email_verification_pkey' })
   id: string;
 
-  @Index('email_verification_user', { unique: true })
+  @Index('email_verification_user')
   @Column('uuid', { name: 'user_id' })
   userId: string;
 
@@ -29,6 +31,7 @@ export class EmailVerification {
   @Column('timestamptz', { name: 'expires_at' })
   expiresAt: Date;
 
+  /** When it was redeemed; from then on it does not verify the address once more. */
   @Column('timestamptz', { name: 'used_at', nullable: true })
   usedAt: Date | null;
 

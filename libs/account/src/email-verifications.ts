@@ -1,15 +1,49 @@
 import { createHmac, hash } from 'node:crypto';
-import { Injectable } from '@nestjs/common';
+import { Injectable, Logger } from '@nestjs/common';
 import { Config } from '@app/config';
 import { DataSource } from 'typeorm';
+import { EmailVerification } from './email-verification.entity.js';
 import { User } from './user.entity.js';
 
 /** How long a link may be used after it was mailed. */
 const LIFETIME = '15 minutes';
 
+/** How many links are mailed to one address within 24 hours, the one of the sign-up included. */
+const LINKS_A_DAY = 10;
+
+/** How long a link is known after its time: it can say that it has verified the address, and counts against the address's day. */
+const REMEMBERED = '1 day';
+
+/** 32 bytes in base64url. */
+const TOKEN = /^[\w-]{43}$/;
+
+/** What a link is good for. */
+export interface VerificationLink {
+  /** Whose account it is for. */
+  readonly username: string;
+  /** Whether the address that it proves is verified already, by this link or another one. */
+  readonly isVerified: boolean;
+}
+
+/**
+ * The link of a token that verifies an address, or did: the account still has
+ * the address it was mailed to, which is verified, or the link has its time and
+ * was not used. Needs $1, the token's digest.
+ */
+const VALID_LINK = `
+  FROM email_verification AS link JOIN users ON users.id = link.user_id AND users.email = link.email
+  WHERE link.token_digest = $1 AND (users.is_email_verified OR (link.used_at IS NULL AND link.expires_at > now()))`;
+
+/** The id of a link is another person's. */
+export class LinkOfAnother extends Error {
+  override readonly name = 'LinkOfAnother';
+}
+
 /** Issues the tokens of verification links, and redeems them. Only a token's digest is stored. */
 @Injectable()
 export class EmailVerifications {
+  private readonly logger = new Logger('EmailVerifications');
+
   constructor(
     private readonly dataSource: DataSource,
     private readonly config: Config,
@@ -18,51 +52,74 @@ export class EmailVerifications {
   /**
    * The token for a person's present address. The same id gives the same token,
    * so that every attempt to mail it mails one link; each call renews its time.
-   * A later id replaces an earlier one.
    *
    * @param id a version 7 UUID, known to nobody outside.
-   * @returns undefined when the token was used, or a later one was issued.
-   * @throws Error when the id is another person's: the two would have one token.
+   * @returns undefined when the link is not to be mailed: it was used, or mailed to a former
+   *   address, or the address has had its links for the day.
+   * @throws LinkOfAnother when the id is another person's: the two would have one token.
    */
   async issue(id: string, user: User): Promise<string | undefined> {
     const token = createHmac('sha256', this.config.SECRET_KEY).update(`email-verification:${id}`).digest('base64url');
-    const issued = await this.dataSource.query<unknown[]>(
-      `INSERT INTO email_verification AS present (id, user_id, email, token_digest, expires_at)
-       VALUES ($1, $2, $3, $4, now() + $5::interval)
-       ON CONFLICT (user_id) DO UPDATE SET
-         id = excluded.id, email = excluded.email, token_digest = excluded.token_digest, expires_at = excluded.expires_at,
-         used_at = NULL, created_at = CASE WHEN present.id = excluded.id THEN present.created_at ELSE now() END
-       WHERE present.id < excluded.id OR (present.id = excluded.id AND present.used_at IS NULL AND present.email = excluded.email)
-       RETURNING id`,
-      [id, user.id, user.email, digest(token), LIFETIME],
+    return this.dataSource.transaction(async (manager) => {
+      // One at a time for an address: links that are issued at the same instant would not count each other.
+      await manager.query('SELECT pg_advisory_xact_lock(hashtextextended(lower($1), 0))', [user.email]);
+      const issued = await manager.findOneBy(EmailVerification, { id });
+      if (issued) {
+        if (issued.userId !== user.id) throw new LinkOfAnother();
+        if (issued.usedAt || issued.email !== user.email) return undefined;
+        await manager.query('UPDATE email_verification SET expires_at = now() + $2::interval WHERE id = $1', [id, LIFETIME]);
+        return token;
+      }
+      const [today] = await manager.query<{ links: number }[]>(
+        `SELECT count(*)::int AS links FROM email_verification WHERE lower(email) = lower($1) AND created_at > now() - interval '1 day'`,
+        [user.email],
+      );
+      if (today!.links >= LINKS_A_DAY) {
+        this.logger.warn({ userId: user.id, links: today!.links }, 'this address has had its verification links for the day: no mail');
+        return undefined;
+      }
+      await manager.query(
+        'INSERT INTO email_verification (id, user_id, email, token_digest, expires_at) VALUES ($1, $2, $3, $4, now() + $5::interval)',
+        [id, user.id, user.email, digest(token), LIFETIME],
+      );
+      return token;
+    });
+  }
+
+  /** What a link is good for; undefined for every token that does not verify, whatever the cause. */
+  async find(token: string): Promise<VerificationLink | undefined> {
+    if (!TOKEN.test(token)) return undefined;
+    const [link] = await this.dataSource.query<VerificationLink[]>(
+      `SELECT users.username, users.is_email_verified AS "isVerified" ${VALID_LINK}`,
+      [digest(token)],
     );
-    return issued.length > 0 ? token : undefined;
+    return link;
   }
 
   /**
-   * Uses a token up and marks the address it was mailed to as verified, in one
-   * statement: of two clicks at the same instant one wins.
+   * Marks the address that a token was mailed to as verified. Does so once:
+   * of two clicks at the same instant the second finds it done, as does every
+   * later one.
    *
    * @returns undefined for every token that does not verify, whatever the cause.
    */
   async redeem(token: string): Promise<User | undefined> {
-    const [rows] = await this.dataSource.query<[{ id: string }[], number]>(
-      `WITH used AS (
-         UPDATE email_verification SET used_at = now()
-         FROM users
-         WHERE token_digest = $1 AND used_at IS NULL AND expires_at > now()
-           AND users.id = email_verification.user_id AND users.email = email_verification.email
-         RETURNING email_verification.user_id)
-       UPDATE users SET is_email_verified = true FROM used WHERE users.id = used.user_id RETURNING users.id`,
+    if (!TOKEN.test(token)) return undefined;
+    const [link] = await this.dataSource.query<{ user_id: string }[]>(
+      `WITH link AS (SELECT link.id, link.user_id ${VALID_LINK} FOR NO KEY UPDATE),
+         used AS (UPDATE email_verification SET used_at = now() FROM link WHERE email_verification.id = link.id AND used_at IS NULL),
+         verified AS (UPDATE users SET is_email_verified = true FROM link WHERE users.id = link.user_id AND NOT is_email_verified)
+       SELECT user_id FROM link`,
       [digest(token)],
     );
-    const id = rows[0]?.id;
-    return id === undefined ? undefined : ((await this.dataSource.manager.findOneBy(User, { id })) ?? undefined);
+    return link && ((await this.dataSource.manager.findOneBy(User, { id: link.user_id })) ?? undefined);
   }
 
-  /** Deletes links that can no longer be used. @returns how many. */
+  /** Deletes the links whose time was over a day ago. @returns how many. */
   async purge(manager = this.dataSource.manager): Promise<number> {
-    const [, count] = await manager.query<[unknown, number]>('DELETE FROM email_verification WHERE expires_at < now()');
+    const [, count] = await manager.query<[unknown, number]>('DELETE FROM email_verification WHERE expires_at < now() - $1::interval', [
+      REMEMBERED,
+    ]);
     return count;
   }
 }

@@ -6,7 +6,7 @@ import { EmailVerifications } from './email-verifications.js';
 const payload = z.object({});
 
 /**
- * Deletes the verification links that can no longer be used, once a day.
+ * Deletes the verification links whose time was over a day before, once a day.
  *
  * Run twice, it finds nothing the second time.
  */

@@ -1,11 +1,10 @@
 import { Config } from '@app/config';
-import { uniqueViolation } from '@app/postgres';
 import { faultPoint } from '@app/faults';
 import { Mailer, MailerBusy, MailRefused } from '@app/mail';
 import { RetryIn, SkipRetry, Task, type TaskContext, type TaskHandler } from '@app/tasks';
 import { DataSource } from 'typeorm';
 import { z } from 'zod';
-import { EmailVerifications } from './email-verifications.js';
+import { EmailVerifications, LinkOfAnother } from './email-verifications.js';
 import { User } from './user.entity.js';
 import { verificationMail } from './verification-mail.js';
 
@@ -49,7 +48,7 @@ export class SendVerificationEmail implements TaskHandler<z.output<typeof payloa
       return await this.verifications.issue(taskId, user);
     } catch (error) {
       // Redriven with another person's id: the token of this task is taken, for good.
-      if (uniqueViolation(error) === 'email_verification_pkey') throw new SkipRetry('this task was for another person', { cause: error });
+      if (error instanceof LinkOfAnother) throw new SkipRetry('this task was for another person', { cause: error });
       throw error;
     }
   }

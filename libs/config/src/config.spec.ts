@@ -67,6 +67,18 @@ describe('Config', () => {
     expect(problemsOf({ REDIS_ADDRESS: ':' })).toContain('REDIS_ADDRESS');
   });
 
+  it('takes a PUBLIC_URL with a path, to whose root people are led unless APP_URL says where', () => {
+    expect(Config.parse({ PUBLIC_URL: 'https://x.example/accounts/' })).toMatchObject({
+      PUBLIC_URL: 'https://x.example/accounts',
+      APP_URL: 'https://x.example/accounts/',
+    });
+    expect(Config.parse({ APP_URL: 'https://app.example/welcome?from=mail' }).APP_URL).toBe('https://app.example/welcome?from=mail');
+    for (const url of ['https://x.example/?a=b', 'https://x.example/#a', 'ftp://x.example']) {
+      expect(problemsOf({ PUBLIC_URL: url })).toContain('  PUBLIC_URL: ');
+    }
+    expect(problemsOf({ APP_URL: 'javascript:alert(1)' })).toContain('  APP_URL: ');
+  });
+
   it('refuses a developer’s defaults in production', () => {
     const message = problemsOf({ NODE_ENV: 'production', SECRET_KEY: 'd2F5YmlsbC1kZXZlbG9wbWVudC1zZWNyZXQta2V5ISE=' });
     for (const name of ['DATABASE_URL', 'SMTP_URL', 'MAIL_FROM', 'PUBLIC_URL', 'SECRET_KEY']) expect(message).toContain(`  ${name}: `);

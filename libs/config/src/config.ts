@@ -77,8 +77,10 @@ const schema = z
     SMTP_URL: url(/^smtps?:$/, 'smtp://user:password@host:587').optional(),
     MAIL_FROM: z.string().min(3).default('Waybill <no-reply@waybill.localhost>'),
     PUBLIC_URL: url(/^https?:$/, 'https://waybill.example.com')
+      .refine((text) => !/[?#]/.test(text), { message: 'must have no query and no fragment: paths are added to it' })
       .transform((text) => text.replace(/\/+$/, ''))
       .optional(),
+    APP_URL: url(/^https?:$/, 'https://app.example.com').optional(),
     VERIFY_EMAIL_DELAY: duration('10s'),
     QUEUE_WEIGHTS: queueWeights,
     WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(10_000).default(15),
@@ -107,12 +109,16 @@ const schema = z
     when: ({ issues }) => issues.length === 0,
   })
   // On a developer's machine each piece knows where the others are; production is told (REQUIRED_IN_PRODUCTION).
-  .transform(({ POSTGRES_PORT, SMTP_PORT, ...settings }) => ({
-    ...settings,
-    DATABASE_URL: settings.DATABASE_URL ?? `postgres://waybill:waybill@127.0.0.1:${POSTGRES_PORT}/waybill`,
-    SMTP_URL: settings.SMTP_URL ?? `smtp://127.0.0.1:${SMTP_PORT}`,
-    PUBLIC_URL: settings.PUBLIC_URL ?? `http://${linkHost(settings.HOST)}:${settings.HTTP_PORT}`,
-  }));
+  .transform(({ POSTGRES_PORT, SMTP_PORT, ...settings }) => {
+    const publicUrl = settings.PUBLIC_URL ?? `http://${linkHost(settings.HOST)}:${settings.HTTP_PORT}`;
+    return {
+      ...settings,
+      DATABASE_URL: settings.DATABASE_URL ?? `postgres://waybill:waybill@127.0.0.1:${POSTGRES_PORT}/waybill`,
+      SMTP_URL: settings.SMTP_URL ?? `smtp://127.0.0.1:${SMTP_PORT}`,
+      PUBLIC_URL: publicUrl,
+      APP_URL: settings.APP_URL ?? `${publicUrl}/`,
+    };
+  });
 
 /** What a link to a server that listens on `host` says: this machine's name, unless it listens on one address that others know. */
 function linkHost(host: string): string {

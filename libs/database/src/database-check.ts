@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { Config } from '@app/config';
-import { isCutShort, isDatabaseUnavailable } from '@app/postgres';
+import { isTransient } from '@app/postgres';
 import { scrub } from '@app/redaction';
 import pg from 'pg';
 
@@ -87,7 +87,7 @@ function problemOf(config: Config, error: unknown): DatabaseProblem {
   const [reason] = scrub(message).split('\n');
   const database = `the database at ${addressOf(config)}`;
   const options = { cause: error };
-  if (isDatabaseUnavailable(error) || isCutShort(error)) {
+  if (isTransient(error)) {
     if (sqlState) return new DatabaseProblem('unavailable', `${database} cannot serve now: ${reason} (${String(code)})`, options);
     const source = config.isSet('DATABASE_URL')
       ? 'DATABASE_URL says that it is there'

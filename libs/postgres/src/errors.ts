@@ -42,6 +42,11 @@ export function isCutShort(error: unknown): boolean {
   return someCause(error, (code, message) => CUT_SHORT_CODE.test(code) || CUT_SHORT_MESSAGE.test(message));
 }
 
+/** Whether the same may succeed a moment later: the database cannot serve now, or the statement was ended before its time. */
+export function isTransient(error: unknown): boolean {
+  return isDatabaseUnavailable(error) || isCutShort(error);
+}
+
 /** Whether an error means that a statement names a table, a column or the like that is not there: where migrations are pending, they may make it. */
 export function isMissingInSchema(error: unknown): boolean {
   return someCause(error, (code) => MISSING_CODE.test(code));

@@ -26,8 +26,10 @@ export class HttpTransport extends FastifyAdapter {
   /** Runs while the server closes, and is waited for; is given the end of the server's own calls. */
   onDrain: (closed: Promise<void>) => Promise<void> = (closed) => closed;
 
-  constructor() {
+  /** @param basePath is taken off every path that begins with it; empty or `/` for none. */
+  constructor(basePath = '') {
     super({
+      rewriteUrl: ({ url = '/' }) => withoutBase(url, basePath.replace(/\/$/, '')),
       bodyLimit: MAX_REQUEST_BYTES,
       // Against slow senders. Longer keep-alive than the 60 s of usual load balancers.
       requestTimeout: 30_000,
@@ -134,6 +136,13 @@ export class HttpTransport extends FastifyAdapter {
       });
     });
   }
+}
+
+/** The URL of a request without the path that it may begin with, as whole segments. */
+function withoutBase(url: string, basePath: string): string {
+  const rest = url.slice(basePath.length);
+  if (!url.startsWith(basePath) || !/^([/?]|$)/.test(rest)) return url;
+  return rest.startsWith('/') ? rest : `/${rest}`;
 }
 
 function trackCall(request: FastifyRequest, reply: FastifyReply): void {

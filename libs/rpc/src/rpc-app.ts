@@ -17,6 +17,8 @@ export interface RpcAppOptions {
   readonly config: Pick<Config, 'HOST' | 'HTTP_PORT' | 'GRPC_PORT' | 'isProduction'>;
   /** The services whose methods the module's controllers implement with `@Rpc()`. */
   readonly services: readonly DescService[];
+  /** A path that is taken off where a request's begins with it, because a proxy may leave it there: `/accounts`. */
+  readonly basePath?: string;
   /** Recognises errors of the composition; by default none. */
   readonly translate?: TranslateError;
   /** Logs from the very start; without one, lines are kept until `app.useLogger()`. */
@@ -44,7 +46,7 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
   // Before Nest does, which would log a stack and may already serve the other port.
   await assertPortsAvailable(config, 'HTTP_PORT', 'GRPC_PORT');
 
-  const http = new HttpTransport();
+  const http = new HttpTransport(options.basePath);
   const nest = await NestFactory.create<NestFastifyApplication>(module, http, {
     abortOnError: false,
     ...(options.logger === undefined ? { bufferLogs: true } : { logger: options.logger }),

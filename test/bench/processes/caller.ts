@@ -30,7 +30,8 @@ const signUpOf = (name: string) => ({
   email: `${name}@example.com`,
   password: 'correct horse battery',
 });
-const tokenOf = (name: string) => ({ token: `not-a-token-that-anybody-was-sent-${name}` });
+/** As long as a token is, or it would be refused unasked. */
+const tokenOf = (name: string) => ({ token: `nobody-was-sent-this-${name}`.padEnd(43, '-') });
 
 function requestOf(call: Load['call'], name: string): { json: string; binary: Uint8Array } {
   if (call === 'signUp') {

@@ -203,10 +203,12 @@ export const UserService: GenService<{
     output: typeof CreateUserResponseSchema;
   },
   /**
-   * VerifyEmail redeems the token of a verification link, once.
+   * VerifyEmail redeems the token of a verification link, within 15 minutes.
+   * Again by the same link it succeeds too, while the address is the same and
+   * still verified, for a day.
    *
    * Errors: FAILED_PRECONDITION, always the same one, for a token that is
-   * wrong, used, expired, superseded by a newer mail, or of a former address.
+   * wrong, expired, or of a former address.
    *
    * @generated from rpc account.v1.UserService.VerifyEmail
    */
@@ -216,8 +218,9 @@ export const UserService: GenService<{
     output: typeof VerifyEmailResponseSchema;
   },
   /**
-   * ResendVerificationEmail mails a fresh link, at most one a minute. The
-   * answer is the same whether the address is known, unknown or verified.
+   * ResendVerificationEmail mails a fresh link, at most one a minute and ten a
+   * day; links that were mailed before keep their time. The answer is the same
+   * whether the address is known, unknown, verified or has had its ten.
    *
    * @generated from rpc account.v1.UserService.ResendVerificationEmail
    */
