@@ -318,7 +318,7 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       expect(deaths.filter((death) => death.task.id === id)).toHaveLength(1);
       expect(await engine.database.query('SELECT * FROM death WHERE task = $1', [id])).toHaveLength(1);
       expect(await admin.list({ state: 'dead', error: 'NOT TODAY' }, 10)).toMatchObject([{ id, reason: 'retry skipped' }]);
-      expect(await admin.redrive({ type: 'test.ordinary' }, { dryRun: true })).toBe(1);
+      expect(await admin.redrive({ type: 'test.ordinary' }, { dryRun: true })).toEqual({ redriven: 1, skipped: 0 });
       await expect(admin.redriveOne(id, { key: 7 })).rejects.toThrow(/does not fit/);
       const other = randomUUID();
       await admin.redriveOne(id, { key: other });
@@ -337,9 +337,12 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       for (let count = 0; count < 25; count++) await tasksOf(app).distribute(Ordinary, { key });
       await eventually(async () => (await admin.count({ state: 'dead' })) === 25);
       scripts.delete(key);
-      expect(await admin.redrive({ error: 'second' })).toBe(0);
+      expect(await admin.redrive({ error: 'second' })).toEqual({ redriven: 0, skipped: 0 });
       const seen: number[] = [];
-      expect(await admin.redrive({ error: 'first' }, { rate: 100, onProgress: (done) => seen.push(done) })).toBe(25);
+      expect(await admin.redrive({ error: 'first' }, { rate: 100, onProgress: (done) => seen.push(done) })).toEqual({
+        redriven: 25,
+        skipped: 0,
+      });
       expect(seen.at(-1)).toBe(25);
       await empty();
       scripts.set(key, () => {

@@ -151,11 +151,14 @@ withFilter(
           return print({ redriven: 1 });
         }
         if (!options.all && Object.values(filter).every((value) => value === undefined)) return fail('give an id, a filter, or --all');
-        if (options.dryRun) return print({ wouldRedrive: await admin.redrive(filter, { dryRun: true }) });
-        const redriven = await withBar(options.json, await admin.count({ ...filter, state: 'dead' }), (onProgress) =>
+        if (options.dryRun) {
+          const { redriven, skipped } = await admin.redrive(filter, { dryRun: true });
+          return print({ wouldRedrive: redriven, ...(skipped > 0 && { wouldSkip: skipped }) });
+        }
+        const { redriven, skipped } = await withBar(options.json, await admin.count({ ...filter, state: 'dead' }), (onProgress) =>
           admin.redrive(filter, { ...(options.rate !== undefined && { rate: options.rate }), onProgress }),
         );
-        print({ redriven });
+        print({ redriven, ...(skipped > 0 && { skipped }) });
       }),
   );
 

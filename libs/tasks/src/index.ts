@@ -25,7 +25,7 @@ export {
   type TaskHandler,
   type TaskOptions,
 } from './task.js';
-export { type CancelResult, type QueueSummary, TaskAdmin, type TaskFilter, type TaskStory } from './task-admin.js';
+export { type CancelResult, type QueueSummary, type Redriven, TaskAdmin, type TaskFilter, type TaskStory } from './task-admin.js';
 export { TaskQueues } from './queues.js';
 export { QueuePause, ScheduleRecord, TaskRecord } from './task-record.entity.js';
 export { TasksModule } from './tasks.module.js';

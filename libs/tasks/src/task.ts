@@ -35,9 +35,11 @@ export interface TaskContext {
 
   /**
    * Runs the task's database effects and its completion in one transaction: they
-   * happen once, whatever crashes. The task is done when it returns.
+   * happen once, whatever crashes. The task is done when it returns. `work` may
+   * run beside that of another attempt, of which one is rolled back; what it does
+   * other than through `manager` is not.
    *
-   * @throws StaleAttempt, rolling back, when this attempt no longer owns its task.
+   * @throws StaleAttempt, rolling back, when this attempt does not own its task, at the beginning or at the end.
    */
   transaction<T>(work: (manager: EntityManager) => Promise<T>): Promise<T>;
 

@@ -1,5 +1,6 @@
 import { CreateTaskLedger1764000000000 } from './1764000000000-create-task-ledger.js';
 import { CreateUsers1764000000001 } from './1764000000001-create-users.js';
+import { KeepReleasedKeys1764000000020 } from './1764000000020-keep-released-keys.js';
 
 /** In the order in which they run. A migration that has been released is never edited. */
-export const migrations = [CreateTaskLedger1764000000000, CreateUsers1764000000001];
+export const migrations = [CreateTaskLedger1764000000000, CreateUsers1764000000001, KeepReleasedKeys1764000000020];
