@@ -46,6 +46,19 @@ const CLAIM = `BEGIN;
   SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off;
   EXECUTE waybill_claim`;
 
+/** Any number; whoever purges holds the advisory lock of it. */
+const PURGE_LOCK = 7_309_453_013;
+
+/** Purges at most $1 tasks whose time ended at $2 or later, unless another process does. */
+export const PURGE = `
+  WITH purged AS (
+    DELETE FROM task WHERE id = ANY(ARRAY(
+      SELECT id FROM task
+      WHERE (SELECT pg_try_advisory_xact_lock(${PURGE_LOCK})) AND state = 'completed' AND keep_until BETWEEN $2::timestamptz AND now()
+      ORDER BY keep_until LIMIT $1 FOR UPDATE SKIP LOCKED))
+    RETURNING keep_until)
+  SELECT count(*)::int AS count, max(keep_until) AS last FROM purged`;
+
 /** How many events of a task are kept; the first and the newest tell its story. */
 const HISTORY_LENGTH = 30;
 
@@ -210,7 +223,12 @@ export class Ledger {
     return rows[0]?.crashes;
   }
 
-  /** Deletes finished tasks, in one statement; claims that are stale delete nothing. */
+  /**
+   * Deletes finished tasks, in one statement; claims that are stale delete nothing.
+   *
+   * It may wait for a row, in any order: two of these never want the same ones, and
+   * whoever else touches many rows skips those that are locked.
+   */
   async deleteCompleted(claims: readonly Claim[]): Promise<void> {
     await this.dataSource.query(
       // The ids once more: else a ledger that nobody has analyzed yet is read from one end to the other.
@@ -341,31 +359,37 @@ export class Ledger {
     );
   }
 
+  /** Notes that BullMQ knows the tasks; one that is locked is asked about again. */
   async recordVerified(tasks: readonly DispatchedTask[]): Promise<void> {
-    await this.dataSource.query(`UPDATE task SET verified_at = now() WHERE id = ANY($1::uuid[]) AND state = 'dispatched'`, [
-      tasks.map((task) => task.id),
-    ]);
+    await this.dataSource.query(
+      `UPDATE task SET verified_at = now() WHERE id = ANY(ARRAY(
+         SELECT id FROM task WHERE id = ANY($1::uuid[]) AND state = 'dispatched' FOR NO KEY UPDATE SKIP LOCKED))`,
+      [tasks.map((task) => task.id)],
+    );
   }
 
-  /** Makes lost tasks pending again, as a new generation: whatever is left of the old one can commit nothing. */
+  /** Makes lost tasks pending again, as a new generation: whatever is left of the old one can commit nothing. One that is locked is found again. */
   async dispatchAnew(tasks: readonly DispatchedTask[]): Promise<number> {
     const [, count] = await this.dataSource.query<[unknown, number]>(
-      `UPDATE task SET state = 'pending', generation = task.generation + 1, delivery = 0,
+      `UPDATE task SET state = 'pending', generation = generation + 1, delivery = 0,
               ${HISTORY(`jsonb_build_array(jsonb_build_object('at', now(), 'what', 'lost by the dispatcher, dispatched anew'))`)}
-       FROM unnest($1::uuid[], $2::int[]) AS lost (id, generation)
-       WHERE task.id = lost.id AND task.generation = lost.generation AND state = 'dispatched'`,
+       WHERE id = ANY(ARRAY(
+         SELECT task.id FROM task JOIN unnest($1::uuid[], $2::int[]) AS lost (id, generation) USING (id, generation)
+         WHERE task.id = ANY($1) AND state = 'dispatched' FOR NO KEY UPDATE OF task SKIP LOCKED))`,
       [tasks.map((task) => task.id), tasks.map((task) => task.generation)],
     );
     return count;
   }
 
-  /** Deletes completed tasks whose time is over. */
-  async purgeCompleted(limit: number): Promise<number> {
-    const [, count] = await this.dataSource.query<[unknown, number]>(
-      `DELETE FROM task WHERE id IN (SELECT id FROM task WHERE state = 'completed' AND keep_until < now() LIMIT $1)`,
-      [limit],
-    );
-    return count;
+  /**
+   * Deletes completed tasks whose time is over, those first that ended first.
+   *
+   * @param after where the batch before it ended: until the next vacuum the index still holds what that one deleted.
+   * @returns how many, none while another process is at it; and where it ended.
+   */
+  async purgeCompleted(limit: number, after: Date | undefined): Promise<{ count: number; last: Date | undefined }> {
+    const [{ count, last }] = await this.dataSource.query<[{ count: number; last: Date | null }]>(PURGE, [limit, after ?? '-infinity']);
+    return { count, last: last ?? undefined };
   }
 }
 

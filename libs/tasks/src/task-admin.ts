@@ -250,7 +250,8 @@ export class TaskAdmin {
     let done = 0;
     for (;;) {
       const [, count] = await this.dataSource.query<[unknown, number]>(
-        `DELETE FROM task WHERE id IN (SELECT id FROM task ${sql === '' ? 'WHERE' : `${sql} AND`} state IN ('dead', 'completed') LIMIT ${CHUNK})`,
+        `DELETE FROM task WHERE id = ANY(ARRAY(
+           SELECT id FROM task ${sql === '' ? 'WHERE' : `${sql} AND`} state IN ('dead', 'completed') LIMIT ${CHUNK} FOR UPDATE SKIP LOCKED))`,
         values,
       );
       done += count;
