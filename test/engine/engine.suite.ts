@@ -1,6 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { InvalidTask, RetryIn, RevokeTask, SkipRetry, Task, type TaskContext, TaskDistributor, type TaskHandler } from '@app/tasks';
+import {
+  InvalidTask,
+  RetryIn,
+  RevokeTask,
+  SkipRetry,
+  StaleAttempt,
+  Task,
+  TaskAdmin,
+  type TaskContext,
+  TaskDistributor,
+  type TaskHandler,
+} from '@app/tasks';
 import { DataSource } from 'typeorm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -31,13 +42,16 @@ export function describeEngine(dispatcher: Dispatcher): void {
   describe.skipIf(!isAvailable(dispatcher))(`the task engine on ${dispatcher}`, () => {
     let engine: TestEngine;
     let tasks: TaskDistributor;
+    let admin: TaskAdmin;
     let dataSource: DataSource;
 
     beforeAll(async () => {
       engine = await createEngine(dispatcher);
       const app = await engine.worker([ScriptedTask]);
       tasks = app.get(TaskDistributor, { strict: false });
+      admin = app.get(TaskAdmin, { strict: false });
       dataSource = app.get(DataSource);
+      await engine.database.query('CREATE TABLE effect (task uuid)');
     });
     afterAll(() => engine?.close());
 
@@ -157,7 +171,6 @@ export function describeEngine(dispatcher: Dispatcher): void {
     });
 
     it('commits the effects of task.transaction and the completion together', async () => {
-      await engine.database.query('CREATE TABLE IF NOT EXISTS effect (task uuid)');
       const key = randomUUID();
       scripts.set(key, async (task) => {
         await task.transaction(async (manager) => {
@@ -170,6 +183,132 @@ export function describeEngine(dispatcher: Dispatcher): void {
       await gone(id);
       expect(callsOf(key)).toHaveLength(2);
       expect(await engine.database.query('SELECT * FROM effect WHERE task = $1', [id])).toHaveLength(1);
+    });
+
+    const effectsOf = (id: string) => engine.database.query('SELECT * FROM effect WHERE task = $1', [id]);
+
+    it('lets nobody wait for an effects transaction that takes its time', async () => {
+      const key = randomUUID();
+      let end: unknown;
+      scripts.set(key, async (task) => {
+        const aborted = new Promise((resolve) => task.signal.addEventListener('abort', resolve));
+        await task
+          .transaction(async (manager) => {
+            await manager.query('INSERT INTO effect VALUES ($1)', [task.id]);
+            await task.progress({ percent: 50 });
+            await aborted;
+          })
+          .catch((error: unknown) => (end = error));
+      });
+      const { id } = await tasks.distribute(ScriptedTask, { key });
+      await eventually(async () => (await admin.show(id))?.progress);
+      expect((await admin.show(id))?.progress).toEqual({ percent: 50 });
+      // Whoever wants the row has it at once.
+      await engine.database.query('SELECT 1 FROM task WHERE id = $1 FOR UPDATE NOWAIT', [id]);
+      const begin = Date.now();
+      expect(await admin.cancel(id)).toBe('cancelled while running');
+      await eventually(() => callsOf(key)[0]!.task.signal.aborted, 1_000);
+      expect(Date.now() - begin).toBeLessThan(2_000);
+      await eventually(() => end);
+      expect(await effectsOf(id)).toEqual([]);
+      expect(callsOf(key)).toHaveLength(1);
+    });
+
+    it('rolls effects back when the task was lost to a newer attempt while they were made', async () => {
+      const key = randomUUID();
+      let end: unknown;
+      scripts.set(key, async (task) => {
+        await task
+          .transaction(async (manager) => {
+            await manager.query('INSERT INTO effect VALUES ($1)', [task.id]);
+            await engine.database.query('UPDATE task SET delivery = 2 WHERE id = $1', [task.id]);
+          })
+          .catch((error: unknown) => (end = error));
+      });
+      const { id } = await tasks.distribute(ScriptedTask, { key });
+      await eventually(() => end);
+      expect(end).toBeInstanceOf(StaleAttempt);
+      expect(await effectsOf(id)).toEqual([]);
+      expect(await admin.cancel(id)).toMatch(/^cancelled/);
+    });
+
+    it('commits the effects of one of two attempts that make them side by side', async () => {
+      const key = randomUUID();
+      const ends: unknown[] = [];
+      scripts.set(key, async (task) => {
+        const attempt = () =>
+          task.transaction(async (manager) => {
+            await manager.query('INSERT INTO effect VALUES ($1)', [task.id]);
+            await new Promise((resolve) => setTimeout(resolve, 50));
+          });
+        // To the ledger, two deliveries of which neither has been superseded are the same.
+        ends.push(...(await Promise.allSettled([attempt(), attempt()])).map((end) => (end.status === 'rejected' ? end.reason : 'done')));
+      });
+      const { id } = await tasks.distribute(ScriptedTask, { key });
+      await eventually(() => ends.length === 2);
+      expect(ends).toContain('done');
+      expect(ends.find((end) => end !== 'done')).toBeInstanceOf(StaleAttempt);
+      expect(await effectsOf(id)).toHaveLength(1);
+      expect(await row(id)).toBeUndefined();
+    });
+
+    it('runs a task again whose effects transaction the database has ended', async () => {
+      const key = randomUUID();
+      scripts.set(key, (task) =>
+        task.transaction(async (manager) => {
+          await manager.query('INSERT INTO effect VALUES ($1)', [task.id]);
+          if (callsOf(key).length > 1) return;
+          await manager.query('SET LOCAL idle_in_transaction_session_timeout = 50');
+          await new Promise((resolve) => setTimeout(resolve, 200));
+        }),
+      );
+      const { id } = await tasks.distribute(ScriptedTask, { key });
+      await gone(id);
+      expect(callsOf(key).map(({ task }) => task.attempt)).toEqual([1, 2]);
+      expect(await effectsOf(id)).toHaveLength(1);
+    });
+
+    it('passes a unique key on to what the effects transaction distributes', async () => {
+      const [key, next] = [randomUUID(), randomUUID()];
+      const unique = { key };
+      let successor: { id: string; duplicate: boolean } | undefined;
+      scripts.set(key, async (task) => {
+        await task.transaction(async (manager) => {
+          // A savepoint that is rolled back gives the key back.
+          const undone = manager.transaction(async (inner) => {
+            await tasks.distribute(ScriptedTask, { key: next }, { manager: inner, unique });
+            throw new Error('undone');
+          });
+          await expect(undone).rejects.toThrow('undone');
+          successor = await tasks.distribute(ScriptedTask, { key: next }, { manager, unique, processIn: '1h' });
+        });
+      });
+      const { id } = await tasks.distribute(ScriptedTask, { key }, { unique });
+      await gone(id);
+      expect(callsOf(key)).toHaveLength(1);
+      expect(successor?.duplicate).toBe(false);
+      expect(await tasks.distribute(ScriptedTask, { key: next }, { unique })).toEqual({ id: successor?.id, duplicate: true });
+    });
+
+    it('gives a unique key free with the burial, and takes it back with the redrive', async () => {
+      const key = randomUUID();
+      scripts.set(key, () => {
+        throw new SkipRetry('not today');
+      });
+      const { id } = await tasks.distribute(ScriptedTask, { key }, { unique: { key } });
+      await eventually(async () => (await row(id))?.state === 'dead');
+      const later = { unique: { key }, processIn: '1h' } as const;
+      const other = await tasks.distribute(ScriptedTask, { key }, later);
+      expect(other.duplicate).toBe(false);
+      await expect(admin.redriveOne(id)).rejects.toThrow(new InvalidTask(`the task ${other.id} has its unique key`));
+      expect(await admin.redrive({ error: 'not today' })).toEqual({ redriven: 0, skipped: 1 });
+      expect(await admin.cancel(other.id)).toBe('cancelled');
+      const { promise: released, resolve: release } = Promise.withResolvers<void>();
+      scripts.set(key, () => released);
+      expect(await admin.redrive({ error: 'not today' })).toEqual({ redriven: 1, skipped: 0 });
+      expect(await tasks.distribute(ScriptedTask, { key }, later)).toEqual({ id, duplicate: true });
+      release();
+      await gone(id);
     });
 
     it('keeps the result for its retention', async () => {

@@ -56,6 +56,17 @@ class Ticking implements TaskHandler<object> {
   }
 }
 
+/** Whether the payload of the task below is taken. */
+let healthy = true;
+
+@Injectable()
+@Task({ type: 'test.ailing', payload: z.object({}).refine(() => healthy), schedule: { cron: '* * * * * *' } })
+class Ailing implements TaskHandler<object> {
+  async handle(_: object, task: TaskContext): Promise<void> {
+    calls.push({ key: 'ailing', task, at: Date.now() });
+  }
+}
+
 @Injectable()
 @Task({
   type: 'test.versioned',
@@ -307,7 +318,7 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       expect(deaths.filter((death) => death.task.id === id)).toHaveLength(1);
       expect(await engine.database.query('SELECT * FROM death WHERE task = $1', [id])).toHaveLength(1);
       expect(await admin.list({ state: 'dead', error: 'NOT TODAY' }, 10)).toMatchObject([{ id, reason: 'retry skipped' }]);
-      expect(await admin.redrive({ type: 'test.ordinary' }, { dryRun: true })).toBe(1);
+      expect(await admin.redrive({ type: 'test.ordinary' }, { dryRun: true })).toEqual({ redriven: 1, skipped: 0 });
       await expect(admin.redriveOne(id, { key: 7 })).rejects.toThrow(/does not fit/);
       const other = randomUUID();
       await admin.redriveOne(id, { key: other });
@@ -326,9 +337,12 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       for (let count = 0; count < 25; count++) await tasksOf(app).distribute(Ordinary, { key });
       await eventually(async () => (await admin.count({ state: 'dead' })) === 25);
       scripts.delete(key);
-      expect(await admin.redrive({ error: 'second' })).toBe(0);
+      expect(await admin.redrive({ error: 'second' })).toEqual({ redriven: 0, skipped: 0 });
       const seen: number[] = [];
-      expect(await admin.redrive({ error: 'first' }, { rate: 100, onProgress: (done) => seen.push(done) })).toBe(25);
+      expect(await admin.redrive({ error: 'first' }, { rate: 100, onProgress: (done) => seen.push(done) })).toEqual({
+        redriven: 25,
+        skipped: 0,
+      });
       expect(seen.at(-1)).toBe(25);
       await empty();
       scripts.set(key, () => {
@@ -440,6 +454,33 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       expect(created.length).toBeLessThanOrEqual((Date.now() - from) / 1_000 + 1);
     });
 
+    it('deletes what was kept and has had its time, however much it is', async () => {
+      await engine.database.query(
+        `INSERT INTO task (id, type, queue, payload, options, state, keep_until)
+         SELECT gen_random_uuid(), 'test.ordinary', 'default', '{}', '{}', 'completed', now() - random() * interval '1 day'
+         FROM generate_series(1, 12_500)`,
+      );
+      for (let count = 0; count < 2; count++) await engine.worker([]);
+      // In fewer turns than there are batches.
+      await eventually(async () => (await all()).length === 0, 15_000);
+    });
+
+    it('runs each periodic task by itself, and leaves alone what nobody here declares', async () => {
+      await engine.database.query(`INSERT INTO task_schedule VALUES ('test.gone', '* * * * * *', 'UTC', now() - interval '1 day')`);
+      healthy = true;
+      await engine.worker([Ticking, Ailing]);
+      healthy = false;
+      calls.length = 0;
+      await eventually(() => callsOf('tick').length >= 2);
+      const before = callsOf('ailing').length;
+      await eventually(() => callsOf('tick').length >= 4);
+      expect(callsOf('ailing')).toHaveLength(before);
+      healthy = true;
+      await eventually(() => callsOf('ailing').length > before);
+      const [gone] = await engine.database.query<{ lock: string }>(`SELECT xmax::text AS lock FROM task_schedule WHERE type = 'test.gone'`);
+      expect(gone?.lock).toBe('0');
+    });
+
     it('brings old payloads up, parks newer ones, and buries unreadable ones', async () => {
       const app = await engine.worker([Versioned]);
       const { id: old } = await tasksOf(app).distribute(Versioned, { name: 'x' }, { processIn: '1h' });
@@ -493,6 +534,10 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       @Task({ type: 'test.never', payload: z.object({}), schedule: { cron: 'every full moon' } })
       class Never extends Ticking {}
       await expect(engine.worker([Never])).rejects.toThrow(/schedule/);
+      @Injectable()
+      @Task({ type: 'test.picky', payload, schedule: { cron: '@daily' } })
+      class Picky extends Scripted {}
+      await expect(engine.worker([Picky])).rejects.toThrow(/^"test.picky" has a schedule, .* does not take that: .*key/s);
     });
   });
 }

@@ -16,6 +16,8 @@ export interface TestEngine {
   environment: Record<string, string>;
   /** Starts a worker that runs the given tasks; closed by `close` if not before. */
   worker(tasks: Provider[], environment?: Record<string, string>, middleware?: readonly TaskMiddleware[]): Promise<INestApplicationContext>;
+  /** Starts an app that knows the given tasks as an operator's tool does, and runs none. */
+  admin(tasks: Provider[]): Promise<INestApplicationContext>;
   /** Starts an app that only distributes. */
   distributor(): Promise<INestApplicationContext>;
   close(): Promise<void>;
@@ -57,6 +59,15 @@ export async function createEngine(dispatcher: Dispatcher): Promise<TestEngine> 
       })
       class TestWorkerModule {}
       return start(TestWorkerModule);
+    },
+    admin: (tasks) => {
+      const config = Config.parse(environment);
+      @Module({
+        imports: [ConfigModule.forRoot(config), LoggingModule.forRoot('test'), DatabaseModule.forRoot(), TasksModule.forAdmin(config)],
+        providers: tasks,
+      })
+      class TestAdminModule {}
+      return start(TestAdminModule);
     },
     distributor: () => {
       @Module({

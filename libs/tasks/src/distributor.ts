@@ -33,8 +33,8 @@ export interface DistributeOptions extends TaskOptions {
   deadline?: Date;
   backoff?: Backoff;
   /**
-   * At most one task of its type with this key at a time: until it is done, or
-   * until `for` has passed since it was distributed. The key may be read by
+   * At most one task of its type with this key at a time: until it is done or
+   * buried, or until `for` has passed since it was distributed. The key may be read by
    * operators: derive it where it would tell something personal.
    */
   unique?: { key: string; for?: Duration };

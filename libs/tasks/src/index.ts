@@ -34,7 +34,7 @@ export {
   milestone,
   type TaskFilter,
 } from './operator-texts.js';
-export { type ListedTask, type QueueSummary, TaskAdmin, type TaskStory, UnknownName } from './task-admin.js';
+export { type ListedTask, type QueueSummary, type Redriven, TaskAdmin, type TaskStory, UnknownName } from './task-admin.js';
 export { TaskQueues } from './queues.js';
 export { QueuePause, ScheduleRecord, TaskRecord } from './task-record.entity.js';
 export { TasksModule } from './tasks.module.js';

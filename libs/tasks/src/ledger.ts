@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { faultPoint } from '@app/faults';
-import { DataSource, type EntityManager } from 'typeorm';
+import { DataSource, type EntityManager, type QueryRunner } from 'typeorm';
 import type { ClientBase, QueryResult } from 'pg';
 import { StaleAttempt } from './errors.js';
 import { toJson } from './json.js';
@@ -45,6 +45,19 @@ const CLAIM = `BEGIN;
   SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL synchronous_commit = off;
   SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off;
   EXECUTE waybill_claim`;
+
+/** Any number; whoever purges holds the advisory lock of it. */
+const PURGE_LOCK = 7_309_453_013;
+
+/** Purges at most $1 tasks whose time ended at $2 or later, unless another process does. */
+export const PURGE = `
+  WITH purged AS (
+    DELETE FROM task WHERE id = ANY(ARRAY(
+      SELECT id FROM task
+      WHERE (SELECT pg_try_advisory_xact_lock(${PURGE_LOCK})) AND state = 'completed' AND keep_until BETWEEN $2::timestamptz AND now()
+      ORDER BY keep_until LIMIT $1 FOR UPDATE SKIP LOCKED))
+    RETURNING keep_until)
+  SELECT count(*)::int AS count, max(keep_until) AS last FROM purged`;
 
 /** How many events of a task are kept; the first and the newest tell its story. */
 const HISTORY_LENGTH = 30;
@@ -97,8 +110,11 @@ export interface DispatchedTask {
 }
 
 const LIVE = `state IN ('pending', 'dispatched')`;
+const STALE = 'the task is done, cancelled, or run by a newer attempt';
 /** The delivery $2.$3 is the newest of the task $1 that has begun. */
 const OWNED = `id = $1 AND generation = $2 AND delivery <= $3 AND ${LIVE}`;
+/** A task that was kept, or whose `for` has passed, may still have a key that it holds no more: whoever wants it takes it away. */
+export const KEY_IS_FREE = `(unique_until <= now() OR (unique_until IS NULL AND NOT ${LIVE}))`;
 const HISTORY = (entry: string) =>
   `history = CASE WHEN jsonb_array_length(history) < ${HISTORY_LENGTH} THEN history ELSE history - 1 END || ${entry}::jsonb`;
 const COMPLETE = `state = 'completed', finished_at = now(), progress = NULL,
@@ -107,6 +123,9 @@ const COMPLETE = `state = 'completed', finished_at = now(), progress = NULL,
 /** All of the ledger's SQL. The table is the truth about every task; BullMQ only dispatches. */
 @Injectable()
 export class Ledger {
+  /** The claims that a transaction is completing, by its connection. */
+  private readonly completing = new WeakMap<QueryRunner, Claim>();
+
   constructor(private readonly dataSource: DataSource) {}
 
   /** Writes a task through the caller's transaction; with a unique key that is taken, finds the task that has it. */
@@ -130,11 +149,7 @@ export class Ledger {
       await manager.query(insert, values);
       return { id, duplicate: false };
     }
-    await manager.query(
-      `UPDATE task SET unique_key = NULL
-       WHERE type = $1 AND unique_key = $2 AND (unique_until <= now() OR (unique_until IS NULL AND NOT ${LIVE}))`,
-      [type, uniqueKey],
-    );
+    await manager.query(`UPDATE task SET unique_key = NULL WHERE type = $1 AND unique_key = $2 AND ${KEY_IS_FREE}`, [type, uniqueKey]);
     // The holder of the key may be done between the two statements: then the next turn inserts.
     for (;;) {
       const [row] = await manager.query<{ id: string }[]>(
@@ -143,8 +158,21 @@ export class Ledger {
       );
       if (row) return { id, duplicate: false };
       const [holder] = await manager.query<{ id: string }[]>(`SELECT id FROM task WHERE type = $1 AND unique_key = $2`, [type, uniqueKey]);
-      if (holder) return { id: holder.id, duplicate: true };
+      if (!holder) continue;
+      // Within the transaction that completes the holder, its key passes on to what comes after it.
+      const completing = manager.queryRunner && this.completing.get(manager.queryRunner);
+      if (completing?.id === holder.id && (await this.releaseKey(manager, completing))) continue;
+      return { id: holder.id, duplicate: true };
     }
+  }
+
+  /** @returns whether the task had a key that it holds until it is done. */
+  private async releaseKey(manager: EntityManager, claim: Claim): Promise<boolean> {
+    const [, count] = await manager.query<[unknown, number]>(
+      `UPDATE task SET unique_key = NULL WHERE ${OWNED} AND unique_key IS NOT NULL AND unique_until IS NULL`,
+      owned(claim),
+    );
+    return count > 0;
   }
 
   /**
@@ -195,7 +223,12 @@ export class Ledger {
     return rows[0]?.crashes;
   }
 
-  /** Deletes finished tasks, in one statement; claims that are stale delete nothing. */
+  /**
+   * Deletes finished tasks, in one statement; claims that are stale delete nothing.
+   *
+   * It may wait for a row, in any order: two of these never want the same ones, and
+   * whoever else touches many rows skips those that are locked.
+   */
   async deleteCompleted(claims: readonly Claim[]): Promise<void> {
     await this.dataSource.query(
       // The ids once more: else a ledger that nobody has analyzed yet is read from one end to the other.
@@ -213,18 +246,46 @@ export class Ledger {
   /**
    * Runs `work` and the task's completion in one transaction.
    *
+   * The row is taken last, just before the commit, so that nobody waits for it
+   * while `work` takes its time: neither progress, nor a cancellation, nor the
+   * reconciler. That the effects happen once is decided there, by one statement
+   * that finds the row only while this claim owns it:
+   *
+   * - Of two deliveries that work side by side, the one that takes the row first
+   *   commits. The other one's statement waits for that, finds no row, and all
+   *   that it did is rolled back. So it is when the effects themselves collide (on
+   *   a unique index, say): the second one waits, or fails, and has done nothing.
+   * - What has happened to the task meanwhile (a newer delivery has begun, an
+   *   operator cancelled it, it was buried, dispatched anew or redriven) is
+   *   committed by then, or waits for this commit and then finds nothing to do.
+   * - A commit that the server never heard of, because the connection or the
+   *   worker died, or because it ended the transaction, has left the row: the task
+   *   is delivered again.
+   *
+   * What it costs: an attempt that is going to lose may do all of its work before
+   * it is told. The look at the beginning spares that to those that have lost already.
+   *
    * @throws StaleAttempt when the claim no longer owns the task; everything is rolled back.
    */
   async completeWith<T>(claim: Claim, keep: boolean, work: (manager: EntityManager) => Promise<T>): Promise<T> {
     return this.dataSource.transaction(async (manager) => {
-      // First, because it locks the row: a second delivery waits here, and then finds nothing to do.
-      const statement = keep ? `UPDATE task SET ${COMPLETE}` : 'DELETE FROM task';
-      const [, count] = await manager.query<[unknown, number]>(`${statement} WHERE ${OWNED}`, owned(claim));
-      if (count === 0) throw new StaleAttempt('the task is done, cancelled, or run by a newer attempt');
-      const result = await work(manager);
-      await faultPoint('effect.before-commit');
-      if (keep && result !== undefined) await manager.query('UPDATE task SET result = $2 WHERE id = $1', [claim.id, resultJson(result)]);
-      return result;
+      const [row] = await manager.query<unknown[]>(`SELECT id FROM task WHERE ${OWNED}`, owned(claim));
+      if (!row) throw new StaleAttempt(STALE);
+      this.completing.set(manager.queryRunner!, claim);
+      try {
+        const result = await work(manager);
+        const [, count] = keep
+          ? await manager.query<[unknown, number]>(`UPDATE task SET ${COMPLETE}, result = $4 WHERE ${OWNED}`, [
+              ...owned(claim),
+              resultJson(result),
+            ])
+          : await manager.query<[unknown, number]>(`DELETE FROM task WHERE ${OWNED}`, owned(claim));
+        if (count === 0) throw new StaleAttempt(STALE);
+        await faultPoint('effect.before-commit');
+        return result;
+      } finally {
+        this.completing.delete(manager.queryRunner!);
+      }
     });
   }
 
@@ -264,6 +325,7 @@ export class Ledger {
       const [, count] = await manager.query<[unknown, number]>(
         `UPDATE task SET state = 'dead', finished_at = now(), failures = $4, reason = $5, error = $6,
                 unique_key = CASE WHEN unique_until > now() THEN unique_key END,
+                released_key = CASE WHEN unique_until IS NULL THEN unique_key END,
                 ${HISTORY(`jsonb_build_array(jsonb_build_object('at', now(), 'what', 'buried: ' || $5::text, 'error', $6::text))`)}
          WHERE ${OWNED}`,
         [...owned(claim), failures, reason, error],
@@ -297,31 +359,37 @@ export class Ledger {
     );
   }
 
+  /** Notes that BullMQ knows the tasks; one that is locked is asked about again. */
   async recordVerified(tasks: readonly DispatchedTask[]): Promise<void> {
-    await this.dataSource.query(`UPDATE task SET verified_at = now() WHERE id = ANY($1::uuid[]) AND state = 'dispatched'`, [
-      tasks.map((task) => task.id),
-    ]);
+    await this.dataSource.query(
+      `UPDATE task SET verified_at = now() WHERE id = ANY(ARRAY(
+         SELECT id FROM task WHERE id = ANY($1::uuid[]) AND state = 'dispatched' FOR NO KEY UPDATE SKIP LOCKED))`,
+      [tasks.map((task) => task.id)],
+    );
   }
 
-  /** Makes lost tasks pending again, as a new generation: whatever is left of the old one can commit nothing. */
+  /** Makes lost tasks pending again, as a new generation: whatever is left of the old one can commit nothing. One that is locked is found again. */
   async dispatchAnew(tasks: readonly DispatchedTask[]): Promise<number> {
     const [, count] = await this.dataSource.query<[unknown, number]>(
-      `UPDATE task SET state = 'pending', generation = task.generation + 1, delivery = 0,
+      `UPDATE task SET state = 'pending', generation = generation + 1, delivery = 0,
               ${HISTORY(`jsonb_build_array(jsonb_build_object('at', now(), 'what', 'lost by the dispatcher, dispatched anew'))`)}
-       FROM unnest($1::uuid[], $2::int[]) AS lost (id, generation)
-       WHERE task.id = lost.id AND task.generation = lost.generation AND state = 'dispatched'`,
+       WHERE id = ANY(ARRAY(
+         SELECT task.id FROM task JOIN unnest($1::uuid[], $2::int[]) AS lost (id, generation) USING (id, generation)
+         WHERE task.id = ANY($1) AND state = 'dispatched' FOR NO KEY UPDATE OF task SKIP LOCKED))`,
       [tasks.map((task) => task.id), tasks.map((task) => task.generation)],
     );
     return count;
   }
 
-  /** Deletes completed tasks whose time is over. */
-  async purgeCompleted(limit: number): Promise<number> {
-    const [, count] = await this.dataSource.query<[unknown, number]>(
-      `DELETE FROM task WHERE id IN (SELECT id FROM task WHERE state = 'completed' AND keep_until < now() LIMIT $1)`,
-      [limit],
-    );
-    return count;
+  /**
+   * Deletes completed tasks whose time is over, those first that ended first.
+   *
+   * @param after where the batch before it ended: until the next vacuum the index still holds what that one deleted.
+   * @returns how many, none while another process is at it; and where it ended.
+   */
+  async purgeCompleted(limit: number, after: Date | undefined): Promise<{ count: number; last: Date | undefined }> {
+    const [{ count, last }] = await this.dataSource.query<[{ count: number; last: Date | null }]>(PURGE, [limit, after ?? '-infinity']);
+    return { count, last: last ?? undefined };
   }
 }
 

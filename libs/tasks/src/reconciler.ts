@@ -16,7 +16,7 @@ const ASK_DEADLINE = 10_000;
 /** How many tasks are asked for in every turn, in case that single ones were lost. */
 const SAMPLE = 100;
 const PAGE = 500;
-const PURGE = 1_000;
+const PURGE_SIZE = 1_000;
 
 /** How long BullMQ remembers jobs that have ended, in milliseconds: until then, adding one again does nothing. The ledger keeps the buried tasks. */
 const MEMORY = { completed: 60_000, failed: 3_600_000 } as const;
@@ -39,6 +39,11 @@ export class Reconciler {
     INTERVAL,
     (error) => this.logger.trouble('reconciler', error),
   );
+  private readonly purging = new Loop(
+    () => this.purge(),
+    INTERVAL,
+    (error) => this.logger.trouble('purge', error),
+  );
   private readonly suspects = new Set<string>();
   private stopped = false;
 
@@ -51,11 +56,12 @@ export class Reconciler {
 
   start(): void {
     this.loop.start();
+    this.purging.start();
   }
 
   async stop(): Promise<void> {
     this.stopped = true;
-    await this.loop.stop();
+    await Promise.all([this.loop.stop(), this.purging.stop()]);
   }
 
   /** Has every task of a queue looked for: its dispatcher was away, and may have come back with less. */
@@ -80,7 +86,6 @@ export class Reconciler {
         .setQueueMeta({ [MARKER]: Date.now() });
       this.suspects.delete(name);
     }
-    await this.ledger.purgeCompleted(PURGE);
     for (const queue of this.queues.all()) await this.forget(queue);
     this.logger.well('reconciler');
   }
@@ -97,6 +102,16 @@ export class Reconciler {
         forgotten = await answered(queue.clean(MEMORY[state], FORGET, state), ASK_DEADLINE);
       } while (forgotten.length === FORGET && !this.stopped);
     }
+  }
+
+  /** Apart from the rest: it needs no dispatcher, and may take long when much has had its time. */
+  private async purge(): Promise<void> {
+    let count: number;
+    let last: Date | undefined;
+    do {
+      ({ count, last } = await this.ledger.purgeCompleted(PURGE_SIZE, last));
+    } while (count === PURGE_SIZE && !this.stopped);
+    this.logger.well('purge');
   }
 
   private async sweep(queue: string): Promise<void> {

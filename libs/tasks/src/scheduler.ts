@@ -1,22 +1,34 @@
-import { Injectable } from '@nestjs/common';
-import { CronExpressionParser } from 'cron-parser';
-import { DataSource, LessThanOrEqual } from 'typeorm';
+import { Injectable, type Type } from '@nestjs/common';
+import { isDatabaseUnavailable } from '@app/postgres';
+import { DataSource } from 'typeorm';
+import { z } from 'zod';
+import { nextTick } from './cron.js';
 import { TaskDistributor } from './distributor.js';
 import { Loop } from './loop.js';
 import { type RegisteredTask, TaskRegistry } from './registry.js';
 import type { Schedule, TaskHandler } from './task.js';
 import { TaskLogger } from './task-logger.js';
-import { ScheduleRecord } from './task-record.entity.js';
-import type { Type } from '@nestjs/common';
 
 /** Milliseconds. */
 const INTERVAL = 1_000;
 /** A tick that is later than this was missed: no worker was there for it. */
 const GRACE = 60_000;
 
+/** A periodic task that is declared here. */
+interface Periodic {
+  type: string;
+  schedule: Schedule;
+  handler: Type<TaskHandler<unknown>>;
+}
+
 /**
  * Distributes periodic tasks. The schedule is a row that one worker locks, and
- * the tick and its task are one transaction: once a tick, however many workers.
+ * the tick and its task are one transaction: once a tick, however many workers,
+ * by the clock of the database.
+ *
+ * Every worker looks once a second which of its schedules are due, in one
+ * statement that locks nothing. Each schedule is run by itself: one that cannot
+ * be is reported and tried again, and holds up no other.
  */
 @Injectable()
 export class Scheduler {
@@ -25,8 +37,8 @@ export class Scheduler {
     INTERVAL,
     (error) => this.logger.trouble('scheduler', error),
   );
-  private scheduled: ReadonlyMap<string, RegisteredTask> = new Map();
-  private announced = false;
+  private periodic: ReadonlyMap<string, Periodic> = new Map();
+  private readonly unannounced = new Set<Periodic>();
 
   constructor(
     private readonly dataSource: DataSource,
@@ -35,17 +47,14 @@ export class Scheduler {
     private readonly logger: TaskLogger,
   ) {}
 
-  /** @throws Error for a cron expression or a time zone that cannot be read. */
+  /** Reads the schedules. @throws Error for an expression or a time zone that cannot be read, and for a payload that does not take `{}`. */
+  load(): void {
+    this.periodic = new Map(this.registry.all().flatMap((task) => periodicOf(task).map((periodic) => [periodic.type, periodic])));
+    for (const periodic of this.periodic.values()) this.unannounced.add(periodic);
+  }
+
   start(): void {
-    this.scheduled = new Map(this.registry.all().flatMap((task) => (task.policy.schedule ? [[task.policy.type, task]] : [])));
-    for (const [type, { policy }] of this.scheduled) {
-      try {
-        nextTick(policy.schedule!, new Date());
-      } catch (error) {
-        throw new Error(`"${type}" has a schedule that cannot be read: ${(error as Error).message}`, { cause: error });
-      }
-    }
-    if (this.scheduled.size > 0) this.loop.start();
+    if (this.periodic.size > 0) this.loop.start();
   }
 
   stop(): Promise<void> {
@@ -53,50 +62,79 @@ export class Scheduler {
   }
 
   private async tick(): Promise<void> {
-    if (!this.announced) {
-      for (const [type, { policy }] of this.scheduled) await this.announce(type, policy.schedule!);
-      this.announced = true;
+    for (const periodic of this.unannounced) {
+      await this.separately(periodic, () => this.announce(periodic));
     }
-    await this.dataSource.transaction(async (manager) => {
-      const due = await manager.find(ScheduleRecord, {
-        where: { nextAt: LessThanOrEqual(new Date()) },
-        lock: { mode: 'pessimistic_write', onLocked: 'skip_locked' },
-      });
-      for (const record of due) {
-        const task = this.scheduled.get(record.type);
-        // Another version of the workers has it.
-        if (!task) continue;
-        const schedule = task.policy.schedule!;
-        if (!isMissed(record, schedule) || schedule.missed === 'once') {
-          await this.distributor.distribute(task.handler.constructor as Type<TaskHandler<unknown>>, {}, { manager });
-        }
-        await manager.update(ScheduleRecord, { type: record.type }, { nextAt: nextTick(schedule, new Date()) });
-      }
-    });
+    const due = await this.dataSource.query<{ type: string }[]>(
+      `SELECT type FROM task_schedule WHERE type = ANY($1) AND next_at <= now()`,
+      [[...this.periodic.keys()]],
+    );
+    for (const { type } of due) {
+      const periodic = this.periodic.get(type)!;
+      await this.separately(periodic, () => this.run(periodic));
+    }
     this.logger.well('scheduler');
   }
 
+  /** What is wrong with one schedule is no matter of the others; an absent database is. */
+  private async separately({ type }: Periodic, job: () => Promise<void>): Promise<void> {
+    const source = `the schedule of ${type}`;
+    try {
+      await job();
+      this.logger.well(source);
+    } catch (error) {
+      if (isDatabaseUnavailable(error)) throw error;
+      this.logger.trouble(source, error);
+    }
+  }
+
+  /** Distributes the task and sets the next tick; does nothing where another worker is doing that, or has. */
+  private run({ type, schedule, handler }: Periodic): Promise<void> {
+    return this.dataSource.transaction(async (manager) => {
+      const [locked] = await manager.query<{ nextAt: Date; now: Date }[]>(
+        `SELECT next_at AS "nextAt", now() FROM task_schedule WHERE type = $1 AND next_at <= now() FOR UPDATE SKIP LOCKED`,
+        [type],
+      );
+      if (!locked) return;
+      const { nextAt, now } = locked;
+      const grace = new Date(now.getTime() - GRACE);
+      // The newest tick that is due lies further back than the grace.
+      const isMissed = nextAt < grace && nextTick(schedule, grace, type) > now;
+      if (!isMissed || schedule.missed === 'once') await this.distributor.distribute(handler, {}, { manager });
+      await manager.query(`UPDATE task_schedule SET next_at = $2 WHERE type = $1`, [type, nextTick(schedule, now, type)]);
+    });
+  }
+
   /** Makes the schedule's row; one whose expression has changed begins anew. */
-  private async announce(type: string, schedule: Schedule): Promise<void> {
+  private async announce(periodic: Periodic): Promise<void> {
+    const { type, schedule } = periodic;
+    const [{ now }] = await this.dataSource.query<[{ now: Date }]>(`SELECT now()`);
     await this.dataSource.query(
       `INSERT INTO task_schedule AS present (type, cron, timezone, next_at) VALUES ($1, $2, $3, $4)
        ON CONFLICT (type) DO UPDATE SET cron = excluded.cron, timezone = excluded.timezone, next_at = excluded.next_at
        WHERE present.cron <> excluded.cron OR present.timezone <> excluded.timezone`,
-      [type, schedule.cron, schedule.timezone ?? 'UTC', nextTick(schedule, new Date())],
+      [type, schedule.cron, schedule.timezone ?? 'UTC', nextTick(schedule, now, type)],
     );
+    this.unannounced.delete(periodic);
   }
 }
 
-function nextTick(schedule: Schedule, after: Date): Date {
-  return CronExpressionParser.parse(schedule.cron, { currentDate: after, tz: schedule.timezone ?? 'UTC' })
-    .next()
-    .toDate();
-}
-
-/** Whether the newest tick that is due lies further back than the grace. */
-function isMissed(record: ScheduleRecord, schedule: Schedule): boolean {
-  const newest = CronExpressionParser.parse(schedule.cron, { currentDate: new Date(), tz: schedule.timezone ?? 'UTC' })
-    .prev()
-    .toDate();
-  return Math.max(newest.getTime(), record.nextAt.getTime()) < Date.now() - GRACE;
+/** @throws Error for a schedule that could never be run. */
+function periodicOf({ policy, handler }: RegisteredTask): Periodic[] {
+  const { type, schedule, payload } = policy;
+  if (!schedule) return [];
+  try {
+    nextTick(schedule, new Date(), type);
+  } catch (error) {
+    throw new Error(`"${type}" has a schedule that cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+  try {
+    payload.parse({});
+  } catch (error) {
+    const reason = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
+    throw new Error(`"${type}" has a schedule, which distributes it with the payload {}, and its payload does not take that: ${reason}`, {
+      cause: error,
+    });
+  }
+  return [{ type, schedule, handler: handler.constructor as Type<TaskHandler<unknown>> }];
 }

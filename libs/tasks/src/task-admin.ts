@@ -1,9 +1,10 @@
 import { Injectable } from '@nestjs/common';
 import { DataSource, type EntityManager } from 'typeorm';
+import { uniqueViolation } from '@app/postgres';
 import { jobId } from './dispatcher.js';
 import { answered } from './deadline.js';
 import { toJson } from './json.js';
-import { CANCEL_CHANNEL, type DispatchedTask } from './ledger.js';
+import { CANCEL_CHANNEL, type DispatchedTask, KEY_IS_FREE } from './ledger.js';
 import { QueuePauses } from './queue-pauses.js';
 import { TaskQueues } from './queues.js';
 import { TaskRegistry } from './registry.js';
@@ -47,8 +48,16 @@ export class UnknownName extends Error {
   override readonly name = 'UnknownName';
 }
 
+/** What became of dead tasks that were to be brought back; those are skipped whose unique key another task has. */
+export interface Redriven {
+  redriven: number;
+  skipped: number;
+}
+
 /** How many tasks one statement of a bulk operation touches. */
 const CHUNK = 1_000;
+/** Before every id. */
+const NIL = '00000000-0000-0000-0000-000000000000';
 
 /** What operators do with tasks: read the ledger, bring the dead back, cancel, pause. */
 @Injectable()
@@ -124,32 +133,44 @@ export class TaskAdmin {
   }
 
   /**
-   * Brings dead tasks back, with all of their retries: those that match, oldest first.
+   * Brings dead tasks back, with all of their retries: those that match, oldest
+   * first. One whose unique key another task has meanwhile stays dead.
    *
    * @param options.rate at most so many a second. @param options.onProgress told how many are done.
-   * @returns how many were brought back, or with `dryRun` would be.
+   * @returns how many were brought back and skipped, or with `dryRun` would be.
    */
   async redrive(
     filter: Omit<TaskFilter, 'state'>,
     options: { dryRun?: boolean; rate?: number; onProgress?: (done: number) => void } = {},
-  ): Promise<number> {
-    if (options.dryRun) return this.count({ ...filter, state: 'dead' });
+  ): Promise<Redriven> {
     await this.requireKnown(filter);
+    if (options.dryRun) return this.countRedrivable(filter);
     const { sql, values } = where({ ...filter, state: 'dead' });
     const chunk = options.rate === undefined ? CHUNK : Math.max(1, Math.min(CHUNK, Math.ceil(options.rate / 4)));
     const begin = Date.now();
     const newest = new Date(begin);
-    let done = 0;
+    const total: Redriven = { redriven: 0, skipped: 0 };
+    let after = NIL;
     for (;;) {
-      const [, count] = await this.dataSource.query<[unknown, number]>(
-        `WITH chosen AS (SELECT id FROM task ${sql} AND finished_at <= $${values.length + 1} ORDER BY id LIMIT ${chunk} FOR UPDATE SKIP LOCKED)
-         UPDATE task SET ${REVIVE} FROM chosen WHERE task.id = chosen.id`,
-        [...values, newest],
+      const [{ count, keyed, last }] = await this.dataSource.query<[{ count: number; keyed: string[]; last: string | null }]>(
+        `WITH chosen AS (
+           SELECT id, released_key FROM task ${sql} AND finished_at <= $${values.length + 1} AND id > $${values.length + 2}
+           ORDER BY id LIMIT ${chunk} FOR UPDATE SKIP LOCKED),
+         revived AS (UPDATE task SET ${REVIVE} WHERE id = ANY(ARRAY(SELECT id FROM chosen WHERE released_key IS NULL)))
+         SELECT count(*)::int AS count,
+                COALESCE(array_agg(id::text ORDER BY id) FILTER (WHERE released_key IS NOT NULL), '{}') AS keyed,
+                (array_agg(id ORDER BY id DESC))[1] AS last
+         FROM chosen`,
+        [...values, newest, after],
       );
-      done += count;
-      if (count > 0) await this.dataSource.query(`SELECT pg_notify('${TASK_CHANNEL}', '')`);
+      total.redriven += count - keyed.length;
+      if (count > keyed.length) await this.dataSource.query(`SELECT pg_notify('${TASK_CHANNEL}', '')`);
+      // One by one, because each may find its key taken, also by the one before it.
+      for (const id of keyed) total[(await this.isRedriven(id)) ? 'redriven' : 'skipped'] += 1;
+      const done = total.redriven + total.skipped;
       options.onProgress?.(done);
-      if (count < chunk) return done;
+      if (count < chunk) return total;
+      after = last!;
       if (options.rate !== undefined) {
         const ahead = (done / options.rate) * 1_000 - (Date.now() - begin);
         if (ahead > 0) await new Promise((resolve) => setTimeout(resolve, ahead));
@@ -157,19 +178,58 @@ export class TaskAdmin {
     }
   }
 
+  private async isRedriven(id: string): Promise<boolean> {
+    try {
+      await this.redriveOne(id);
+      return true;
+    } catch (error) {
+      if (error instanceof InvalidTask) return false;
+      throw error;
+    }
+  }
+
+  private async countRedrivable(filter: Omit<TaskFilter, 'state'>): Promise<Redriven> {
+    const { sql, values } = where({ ...filter, state: 'dead' });
+    const [count] = await this.dataSource.query<[Redriven]>(
+      `SELECT count(*) FILTER (WHERE NOT taken)::int AS redriven, count(*) FILTER (WHERE taken)::int AS skipped
+       FROM (SELECT released_key IS NOT NULL AND (row_number() OVER (PARTITION BY type, released_key ORDER BY id) > 1 OR EXISTS (
+               SELECT FROM task AS holder WHERE holder.type = task.type AND holder.unique_key = task.released_key AND NOT ${KEY_IS_FREE})) AS taken
+             FROM task ${sql}) AS dead`,
+      values,
+    );
+    return count;
+  }
+
   /**
-   * Brings one dead task back, with another payload if one is given. A dry run does all of it, and takes it back.
+   * Brings one dead task back, with another payload if one is given. It takes its
+   * unique key back, if it had one until it was done. A dry run does all of it, and
+   * takes it back.
    *
-   * @throws InvalidTask when the task is not dead, or the payload does not fit it.
+   * @throws InvalidTask when the task is not dead, the payload does not fit it, or another task has its unique key.
    */
   async redriveOne(id: string, payload?: unknown, options: { dryRun?: boolean } = {}): Promise<void> {
-    await this.transaction(options, async (manager) => {
-      const task = await manager.findOne(TaskRecord, { where: { id }, lock: { mode: 'pessimistic_write' } });
-      if (task?.state !== 'dead') throw new InvalidTask(task ? `the task is ${task.state}, not dead` : 'there is no such task');
-      if (payload !== undefined) await this.replacePayload(manager, task, payload);
-      await manager.query(`UPDATE task SET ${REVIVE} WHERE id = $1`, [id]);
-      await manager.query(`SELECT pg_notify('${TASK_CHANNEL}', '')`);
-    });
+    for (;;) {
+      try {
+        return await this.transaction(options, (manager) => this.revive(manager, id, payload));
+      } catch (error) {
+        // Somebody has taken the key at the same moment: now that can be seen.
+        if (uniqueViolation(error) !== 'task_unique') throw error;
+      }
+    }
+  }
+
+  private async revive(manager: EntityManager, id: string, payload: unknown): Promise<void> {
+    const task = await manager.findOne(TaskRecord, { where: { id }, lock: { mode: 'pessimistic_write' } });
+    if (task?.state !== 'dead') throw new InvalidTask(task ? `the task is ${task.state}, not dead` : 'there is no such task');
+    if (task.releasedKey !== null) {
+      const key = [task.type, task.releasedKey];
+      await manager.query(`UPDATE task SET unique_key = NULL WHERE type = $1 AND unique_key = $2 AND ${KEY_IS_FREE}`, key);
+      const [holder] = await manager.query<{ id: string }[]>(`SELECT id FROM task WHERE type = $1 AND unique_key = $2`, key);
+      if (holder) throw new InvalidTask(`the task ${holder.id} has its unique key`);
+    }
+    if (payload !== undefined) await this.replacePayload(manager, task, payload);
+    await manager.query(`UPDATE task SET ${REVIVE} WHERE id = $1`, [id]);
+    await manager.query(`SELECT pg_notify('${TASK_CHANNEL}', '')`);
   }
 
   /**
@@ -212,7 +272,7 @@ export class TaskAdmin {
     let done = 0;
     for (;;) {
       const [, count] = await this.dataSource.query<[unknown, number]>(
-        `DELETE FROM task WHERE id IN (SELECT id ${finished} LIMIT ${CHUNK})`,
+        `DELETE FROM task WHERE id = ANY(ARRAY(SELECT id ${finished} LIMIT ${CHUNK} FOR UPDATE SKIP LOCKED))`,
         values,
       );
       done += count;
@@ -319,7 +379,7 @@ function payloadJson(payload: unknown): string {
 
 /** A dead task begins again, as a new job. */
 const REVIVE = `state = 'pending', generation = generation + 1, delivery = 0, failures = 0, crashes = 0, run_at = now(),
-  reason = NULL, error = NULL, finished_at = NULL,
+  reason = NULL, error = NULL, finished_at = NULL, unique_key = COALESCE(unique_key, released_key), released_key = NULL,
   history = history || jsonb_build_array(jsonb_build_object('at', now(), 'what', 'brought back by an operator'))`;
 
 function where(filter: TaskFilter): { sql: string; values: unknown[] } {

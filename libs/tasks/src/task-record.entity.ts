@@ -32,6 +32,7 @@ export interface HistoryEntry {
 @Index('task_pending', ['id'], { where: "state = 'pending'" })
 @Index('task_dispatched', ['verifiedAt'], { where: "state = 'dispatched'" })
 @Index('task_finished', ['finishedAt'], { where: "state IN ('dead', 'completed')" })
+@Index('task_kept', ['keepUntil'], { where: "state = 'completed'" })
 @Index('task_unique', ['type', 'uniqueKey'], { unique: true, where: 'unique_key IS NOT NULL' })
 export class TaskRecord {
   /** A version 7 UUID: later tasks sort later. */
@@ -62,8 +63,13 @@ export class TaskRecord {
   @Column('text', { name: 'request_id', nullable: true })
   requestId: string | null;
 
+  /** The key that the task holds. */
   @Column('text', { name: 'unique_key', nullable: true })
   uniqueKey: string | null;
+
+  /** The key that the task held when it was buried, and takes back when it is redriven. */
+  @Column('text', { name: 'released_key', nullable: true })
+  releasedKey: string | null;
 
   /** Until when the key is taken; null means until the task is done. */
   @Column('timestamptz', { name: 'unique_until', nullable: true })

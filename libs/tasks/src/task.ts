@@ -35,9 +35,11 @@ export interface TaskContext {
 
   /**
    * Runs the task's database effects and its completion in one transaction: they
-   * happen once, whatever crashes. The task is done when it returns.
+   * happen once, whatever crashes. The task is done when it returns. `work` may
+   * run beside that of another attempt, of which one is rolled back; what it does
+   * other than through `manager` is not.
    *
-   * @throws StaleAttempt, rolling back, when this attempt no longer owns its task.
+   * @throws StaleAttempt, rolling back, when this attempt does not own its task, at the beginning or at the end.
    */
   transaction<T>(work: (manager: EntityManager) => Promise<T>): Promise<T>;
 
@@ -82,7 +84,11 @@ export interface TaskOptions {
 
 /** What a task runs on by itself. */
 export interface Schedule {
-  /** Five or six fields, as the `cron-parser` package reads them. */
+  /**
+   * Five or six fields, as the `cron-parser` package reads them. Where the zone's
+   * clock is changed, one that names hours ticks once for each time that it names;
+   * one of every hour goes by the time that passes.
+   */
   cron: string;
   /** An IANA time zone. Default UTC. */
   timezone?: string;
@@ -101,7 +107,7 @@ export interface TaskDeclaration<Schema extends z.ZodType> extends TaskOptions {
   version?: number;
   /** Brings a payload of an older version up to this one. */
   upcast?: (payload: unknown, version: number) => unknown;
-  /** Runs the task by itself, with an empty payload. */
+  /** Runs the task by itself, with the payload `{}`, which its schema must take. */
   schedule?: Schedule;
 }
 

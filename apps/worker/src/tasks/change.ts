@@ -41,15 +41,15 @@ function addRedrive(program: Command, { run, terminal }: Session): void {
           return report(terminal, options, 'redrive', 1, `the task ${id}`);
         }
         const filter = filterOf(options);
-        const total = await admin.redrive(filter, { dryRun: true });
-        const count =
-          dryRun || total === 0
-            ? total
-            : await withBar(options.json, total, (onProgress) =>
+        const all = await admin.redrive(filter, { dryRun: true });
+        const { redriven: count, skipped } =
+          dryRun || all.redriven === 0
+            ? all
+            : await withBar(options.json, all.redriven + all.skipped, (onProgress) =>
                 admin.redrive(filter, { ...(rate !== undefined && { rate }), onProgress }),
               );
         const pace = rate === undefined ? '' : `, at most ${rate} a second: within about ${ms(Math.ceil(count / rate) * 1_000)}`;
-        report(terminal, options, 'redrive', count, describeTasks(count, { ...filter, state: 'dead' }) + (dryRun ? pace : ''));
+        report(terminal, options, 'redrive', count, describeTasks(count, { ...filter, state: 'dead' }) + (dryRun ? pace : ''), skipped);
       });
     });
 }
@@ -129,11 +129,12 @@ function addPauseAndResume(program: Command, { run, terminal }: Session): void {
 const DONE = { redrive: ['redriven', 'wouldRedrive', 'Redriven'], delete: ['deleted', 'wouldDelete', 'Deleted'] } as const;
 
 /** Says what came of it, or with a dry run would. */
-function report(terminal: Terminal, { dryRun, json }: Given, verb: keyof typeof DONE, count: number, tasks: string): void {
+function report(terminal: Terminal, { dryRun, json }: Given, verb: keyof typeof DONE, count: number, tasks: string, skipped = 0): void {
   const [done, would, begin] = DONE[verb];
-  if (json) return terminal.json({ [dryRun ? would : done]: count });
+  if (json) return terminal.json({ [dryRun ? would : done]: count, ...(skipped > 0 && { [dryRun ? 'wouldSkip' : 'skipped']: skipped }) });
   if (count === 0) terminal.say(`There is ${tasks}: nothing ${dryRun ? 'would be' : 'was'} ${done}.`);
   else terminal.say(dryRun ? `Would be ${done}: ${tasks}. Nothing was changed.` : `${begin}: ${tasks}.`);
+  if (skipped > 0) terminal.say(`${dryRun ? 'Would be skipped' : 'Skipped'}: ${skipped}, whose unique key another task has.`);
 }
 
 async function withBar<T>(quiet: boolean | undefined, total: number, work: (onProgress: (done: number) => void) => Promise<T>): Promise<T> {

@@ -1,6 +1,12 @@
 import { CreateTaskLedger1764000000000 } from './1764000000000-create-task-ledger.js';
 import { CreateUsers1764000000001 } from './1764000000001-create-users.js';
 import { KeepVerificationLinks1764000000010 } from './1764000000010-keep-verification-links.js';
+import { KeepReleasedKeys1764000000020 } from './1764000000020-keep-released-keys.js';
 
 /** In the order in which they run. A migration that has been released is never edited. */
-export const migrations = [CreateTaskLedger1764000000000, CreateUsers1764000000001, KeepVerificationLinks1764000000010];
+export const migrations = [
+  CreateTaskLedger1764000000000,
+  CreateUsers1764000000001,
+  KeepVerificationLinks1764000000010,
+  KeepReleasedKeys1764000000020,
+];

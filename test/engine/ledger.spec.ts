@@ -1,0 +1,219 @@
+import { randomUUID } from 'node:crypto';
+import type { INestApplicationContext } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
+import { InvalidTask, Task, TaskAdmin, TaskDistributor, type TaskHandler } from '@app/tasks';
+import fc from 'fast-check';
+import pg from 'pg';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { z } from 'zod';
+import { Ledger, PURGE } from '../../libs/tasks/src/ledger.js';
+import { createEngine, type TestEngine } from '../support/engine.js';
+
+const payload = z.object({ key: z.string() });
+
+@Injectable()
+@Task({ type: 'test.kept', payload })
+class Kept implements TaskHandler<z.output<typeof payload>> {
+  async handle(): Promise<void> {}
+}
+
+let engine: TestEngine;
+let app: INestApplicationContext;
+let ledger: Ledger;
+beforeAll(async () => {
+  engine = await createEngine('postgres');
+  // Without a worker nothing happens in the ledger but what these tests do.
+  app = await engine.admin([Kept]);
+  ledger = app.get(Ledger, { strict: false });
+});
+afterEach(() => engine.database.query('TRUNCATE task'));
+afterAll(() => engine?.close());
+
+interface Row {
+  id: string;
+  queue: string;
+  generation: number;
+}
+
+/** Tasks that are in the state; `more` are further columns. */
+function insert(count: number, state: string, more: Record<string, string> = {}): Promise<Row[]> {
+  const columns = ['id', 'type', 'queue', 'payload', 'options', 'state', ...Object.keys(more)];
+  const values = ['gen_random_uuid()', "'test.kept'", "'default'", "'{}'", "'{}'", `'${state}'`, ...Object.values(more)];
+  return engine.database.query<Row>(
+    `INSERT INTO task (${columns}) SELECT ${values} FROM generate_series(1, ${count}) RETURNING id, queue, generation`,
+  );
+}
+
+const claimOf = (row: Row) => ({ id: row.id, generation: row.generation, delivery: 1_000 });
+
+/** A random order, the same for a seed. */
+function shuffled<T>(items: readonly T[], seed: number): T[] {
+  return fc.sample(fc.shuffledSubarray([...items], { minLength: items.length }), { numRuns: 1, seed })[0]!;
+}
+
+it('lets what is done with many tasks at once never wait crosswise', async () => {
+  const admin = app.get(TaskAdmin, { strict: false });
+  const before = await deadlocks();
+  for (let round = 0; round < 40; round++) {
+    const rows = await insert(150, 'dispatched', { verified_at: "now() - interval '1 hour'" });
+    const finished = await insert(150, 'completed', { finished_at: 'now()', keep_until: "now() - random() * interval '1 hour'" });
+    const order = (number: number) => shuffled(rows, round * 10 + number);
+    await Promise.all([
+      ledger.recordVerified(order(1)),
+      ledger.dispatchAnew(order(2)),
+      ledger.dispatchAnew(order(3)),
+      ledger.recordVerified(order(4)),
+      ledger.deleteCompleted(order(5).map(claimOf)),
+      ledger.purgeCompleted(1_000, undefined),
+      admin.delete({ state: 'completed' }),
+      engine.database.query('DELETE FROM task WHERE id = $1', [finished[0]!.id]),
+    ]);
+  }
+  expect(await deadlocks()).toBe(before);
+});
+
+/** How many the server has ended; each is also an error of one of the statements. */
+async function deadlocks(): Promise<number> {
+  const [row] = await engine.database.query<{ deadlocks: string }>(
+    'SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()',
+  );
+  return Number(row!.deadlocks);
+}
+
+it('goes on with all other tasks while one is locked', async () => {
+  const rows = await insert(20, 'dispatched', { verified_at: "now() - interval '1 hour'" });
+  const expired = await insert(20, 'completed', { finished_at: 'now()', keep_until: "now() - interval '1 minute'" });
+  const holder = new pg.Client({ connectionString: engine.database.url });
+  await holder.connect();
+  try {
+    await holder.query('BEGIN');
+    await holder.query('SELECT 1 FROM task WHERE id = ANY($1) FOR UPDATE', [[rows[3]!.id, expired[3]!.id]]);
+    await ledger.recordVerified(rows);
+    expect((await ledger.leastVerified(0, 100)).map(({ id }) => id)[0]).toBe(rows[3]!.id);
+    expect(await ledger.dispatchAnew(rows)).toBe(19);
+    expect((await ledger.purgeCompleted(1_000, undefined)).count).toBe(19);
+    await holder.query('ROLLBACK');
+    expect(await ledger.dispatchAnew(rows)).toBe(1);
+    expect((await ledger.purgeCompleted(1_000, undefined)).count).toBe(1);
+  } finally {
+    await holder.end();
+  }
+});
+
+it('purges what has had its time along an index, one process at a time', async () => {
+  await insert(30_000, 'completed', { finished_at: 'now()', keep_until: "now() + (random() - 0.2) * interval '1 hour'" });
+  await insert(30_000, 'dead', { finished_at: 'now()' });
+  const plan = await engine.database.query<{ 'QUERY PLAN': string }>(`EXPLAIN ${PURGE.replace('$1', '1000').replace('$2', "'-infinity'")}`);
+  const text = plan.map((line) => line['QUERY PLAN']).join('\n');
+  expect(text).toContain('Index Scan using task_kept');
+  expect(text).not.toMatch(/Seq Scan|Sort/);
+
+  const expired = () => engine.database.query(`SELECT 1 FROM task WHERE state = 'completed' AND keep_until < now() - interval '1 second'`);
+  const other = new pg.Client({ connectionString: engine.database.url });
+  await other.connect();
+  try {
+    await other.query('BEGIN');
+    await other.query(PURGE, [10, '-infinity']);
+    expect((await ledger.purgeCompleted(1_000, undefined)).count).toBe(0);
+    await other.query('COMMIT');
+  } finally {
+    await other.end();
+  }
+  let batch: { count: number; last: Date | undefined } = { count: 0, last: undefined };
+  do batch = await ledger.purgeCompleted(1_000, batch.last);
+  while (batch.count === 1_000);
+  expect(await expired()).toEqual([]);
+  expect((await engine.database.query(`SELECT 1 FROM task WHERE state = 'completed'`)).length).toBeGreaterThan(20_000);
+});
+
+it('never lets two live tasks have one unique key, whatever becomes of them', async () => {
+  const tasks = app.get(TaskDistributor, { strict: false });
+  const admin = app.get(TaskAdmin, { strict: false });
+  const key = fc.constantFrom('a', 'b');
+  const step = fc.oneof(
+    fc.record({
+      what: fc.constantFrom('distribute' as const, 'bury' as const, 'complete' as const, 'lose' as const, 'redrive one' as const),
+      key,
+    }),
+    fc.record({ what: fc.constant('redrive all' as const), key }),
+  );
+  const any = async (state: string, key: string) =>
+    (
+      await engine.database.query<Row>(
+        `SELECT id, queue, generation FROM task WHERE state = ANY($1) AND payload->>'key' = $2 ORDER BY random() LIMIT 1`,
+        [state.split(' '), key],
+      )
+    )[0];
+  const act = async ({ what, key }: { what: string; key: string }): Promise<void> => {
+    if (what === 'distribute') return void (await tasks.distribute(Kept, { key }, { unique: { key } }));
+    if (what === 'redrive all') return void (await admin.redrive({}));
+    const row = await any(what === 'redrive one' ? 'dead' : 'pending dispatched', key);
+    if (!row) return;
+    if (what === 'bury') await ledger.bury(claimOf(row), 1, 'retry skipped', 'no', () => Promise.resolve());
+    if (what === 'complete') await ledger.deleteCompleted([claimOf(row)]);
+    if (what === 'lose') {
+      await engine.database.query(`UPDATE task SET state = 'dispatched' WHERE id = $1 AND state = 'pending'`, [row.id]);
+      await ledger.dispatchAnew([row]);
+    }
+    if (what === 'redrive one') {
+      await admin.redriveOne(row.id).catch((error: unknown) => {
+        if (!(error instanceof InvalidTask)) throw error;
+      });
+    }
+  };
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.tuple(step, step), { minLength: 5, maxLength: 20 }), async (steps) => {
+      await engine.database.query('TRUNCATE task');
+      for (const [one, other] of steps) {
+        // Side by side, as two workers and an operator would.
+        await Promise.all([act(one), act(other)]);
+        const live = await engine.database.query(
+          `SELECT payload->>'key', count(*) FROM task WHERE state IN ('pending', 'dispatched') GROUP BY 1 HAVING count(*) > 1`,
+        );
+        expect(live).toEqual([]);
+      }
+    }),
+    { numRuns: 20 },
+  );
+});
+
+it('redrives the oldest of the dead that had one unique key, and counts the others', async () => {
+  const tasks = app.get(TaskDistributor, { strict: false });
+  const admin = app.get(TaskAdmin, { strict: false });
+  const key = randomUUID();
+  const bury = (id: string) => ledger.bury({ id, generation: 0, delivery: 1 }, 1, 'retry skipped', 'no', () => Promise.resolve());
+  const ids: string[] = [];
+  for (let count = 0; count < 3; count++) {
+    const { id, duplicate } = await tasks.distribute(Kept, { key }, { unique: { key } });
+    expect(duplicate).toBe(false);
+    await bury(id);
+    ids.push(id);
+  }
+  await insert(5, 'dead', { finished_at: 'now()' });
+  expect(await admin.redrive({}, { dryRun: true })).toEqual({ redriven: 6, skipped: 2 });
+  expect(await admin.redrive({})).toEqual({ redriven: 6, skipped: 2 });
+  expect(await admin.list({ state: 'dead' }, 10)).toMatchObject([{ id: ids[2] }, { id: ids[1] }]);
+  await expect(admin.redriveOne(ids[1]!)).rejects.toThrow(new InvalidTask(`the task ${ids[0]} has its unique key`));
+  expect(await tasks.distribute(Kept, { key }, { unique: { key } })).toEqual({ id: ids[0], duplicate: true });
+  await ledger.deleteCompleted([{ id: ids[0]!, generation: 1, delivery: 1 }]);
+  await admin.redriveOne(ids[1]!);
+  expect(await tasks.distribute(Kept, { key }, { unique: { key } })).toEqual({ id: ids[1], duplicate: true });
+});
+
+it('leaves a key that is taken for a time with its task, dead or redriven', async () => {
+  const tasks = app.get(TaskDistributor, { strict: false });
+  const admin = app.get(TaskAdmin, { strict: false });
+  const unique = { key: randomUUID(), for: '1h' } as const;
+  const { id } = await tasks.distribute(Kept, { key: 'k' }, { unique });
+  await ledger.bury({ id, generation: 0, delivery: 1 }, 1, 'retry skipped', 'no', () => Promise.resolve());
+  expect(await tasks.distribute(Kept, { key: 'k' }, { unique })).toEqual({ id, duplicate: true });
+  await admin.redriveOne(id);
+  expect(await tasks.distribute(Kept, { key: 'k' }, { unique })).toEqual({ id, duplicate: true });
+  // What its time has passed over is another's, and a redrive takes nothing back.
+  await ledger.bury({ id, generation: 1, delivery: 1 }, 1, 'retry skipped', 'no', () => Promise.resolve());
+  await engine.database.query('UPDATE task SET unique_until = now() WHERE id = $1', [id]);
+  const other = await tasks.distribute(Kept, { key: 'k' }, { unique });
+  expect(other.duplicate).toBe(false);
+  await admin.redriveOne(id);
+  expect(await tasks.distribute(Kept, { key: 'k' }, { unique })).toEqual({ id: other.id, duplicate: true });
+});
