@@ -1,12 +1,13 @@
 import { createServer } from 'node:net';
 import type { DescService } from '@bufbuild/protobuf';
 import type { DynamicModule, LoggerService, Type } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
+import { ModulesContainer, NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Config } from '@app/config';
 import { GrpcTransport } from './grpc-transport.js';
 import { HttpTransport } from './http-transport.js';
 import { Readiness } from './readiness.js';
+import { assertRpcHandlers } from './rpc-handlers.js';
 import { RpcExceptionFilter, type TranslateError } from './rpc.filter.js';
 import { RpcInterceptor } from './rpc.interceptor.js';
 
@@ -44,6 +45,7 @@ export interface RpcApp {
  * provides a {@link Readiness}.
  *
  * @throws PortUnavailable before anything is started, when a port is taken.
+ * @throws Error that names them, when RPCs of the services cannot be served: without a handler, with two, on one path.
  */
 export async function createRpcApp(module: Type | DynamicModule, options: RpcAppOptions): Promise<RpcApp> {
   const { config, services } = options;
@@ -55,6 +57,11 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
     abortOnError: false,
     ...(options.logger === undefined ? { bufferLogs: true } : { logger: options.logger }),
   });
+  const controllers = [...nest.get(ModulesContainer).values()].flatMap((each) => [...each.controllers.values()]);
+  assertRpcHandlers(
+    controllers.map(({ metatype }) => metatype as Type),
+    services,
+  );
   nest.useGlobalFilters(new RpcExceptionFilter(options.translate ?? (() => undefined)));
   nest.useGlobalInterceptors(new RpcInterceptor());
 
