@@ -14,7 +14,11 @@ export PATH := $(CURDIR)/.tools/node_modules/.bin:$(CURDIR)/node_modules/.bin:$(
 SOURCES := $(shell find apps libs -type d -o -name '*.ts' ! -name '*.spec.ts') \
   package.json nest-cli.json tsconfig.json $(wildcard apps/*/tsconfig.app.json)
 
+# Not the folder proto itself: that is the name of a command below.
+CONTRACT := $(shell find proto libs/contract/src/gen -mindepth 1) buf.yaml buf.gen.yaml
+
 INSTALLED := node_modules/.installed
+GENERATED := dist/.generated
 BUILT := dist/.built
 
 .PHONY: help
@@ -32,7 +36,7 @@ test: $(BUILT) ## run the tests (ARGS goes to vitest)
 	@exec vitest run $(ARGS)
 
 .PHONY: check
-check: check-format check-lint check-types check-contract check-migrations ## check format, lint, types, boundaries, contract and migrations
+check: check-contract check-format check-lint check-types check-migrations ## check format, lint, types, boundaries, contract and migrations
 
 .PHONY: build
 build: $(BUILT) ## compile both apps into dist
@@ -121,8 +125,13 @@ $(INSTALLED): package-lock.json | node-24
 	@npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# A proto that was changed without make proto is told before the compiler misses what it does not know.
+$(GENERATED): $(INSTALLED) $(CONTRACT)
+	@node scripts/check-contract.ts --generated
+	@mkdir -p $(@D) && touch $@
+
 # tsc compiles only what has changed; the stamp is set only when both apps compiled.
-$(BUILT): $(INSTALLED) $(SOURCES)
+$(BUILT): $(INSTALLED) $(GENERATED) $(SOURCES)
 	@nest build api
 	@nest build worker
 	@touch $@

@@ -7,10 +7,12 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: '@app/tasks/testing', replacement: path('./libs/tasks/src/testing/index.ts') },
-      { find: /^@app\/(\w+)$/, replacement: path('./libs/$1/src/index.ts') },
+      { find: /^@app\/([\w-]+)$/, replacement: path('./libs/$1/src/index.ts') },
     ],
   },
   test: {
+    // As Nest's generators write their specs.
+    globals: true,
     include: ['{apps,libs,test}/**/*.spec.ts'],
     globalSetup: ['test/support/global-setup.ts'],
     setupFiles: ['reflect-metadata'],

@@ -503,7 +503,9 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
     it('retries an unknown type: a newer api may be ahead of this worker', async () => {
       const app = await engine.worker([]);
       const { id } = await tasksOf(app).distribute(Ordinary, { key: 'early' }, { backoff: { type: 'fixed', delay: 200 } });
-      await eventually(async () => (await adminOf(app).show(id))?.history[0]?.error?.includes('no handler for the task type'));
+      await eventually(async () =>
+        (await adminOf(app).show(id))?.history[0]?.error?.includes("a provider with @Task(), listed in the worker's module"),
+      );
       await app.close();
       await engine.worker([Ordinary]);
       await gone(id);

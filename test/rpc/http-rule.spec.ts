@@ -7,7 +7,7 @@ import {
 } from '@bufbuild/protobuf/wkt';
 import { CanActivate, Controller, UseGuards } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { httpOption, UserService } from '@app/contract';
+import { type CreateUserRequest, httpOption, UserService, type VerifyEmailRequest } from '@app/contract';
 import { Message, Rpc, RpcError } from '@app/rpc';
 import { Harness, type StatusJson } from './harness.js';
 
@@ -23,8 +23,8 @@ const field = (name: string, number: number, type: Type, more: object = {}) => (
   ...more,
 });
 
-/** A service that nobody generated code for; each test binds its one method as it likes. */
-function searchMethod(rule: object | undefined): DescMethodUnary {
+/** A service that nobody generated code for; each test binds its one method as it likes. `listOfOwners`: a field more, of that name. */
+function searchMethod(rule: object | undefined, listOfOwners?: string): DescMethodUnary {
   const options = create(MethodOptionsSchema);
   if (rule) setExtension(options, httpOption, rule as Rule);
   const file = create(FileDescriptorProtoSchema, {
@@ -53,6 +53,9 @@ function searchMethod(rule: object | undefined): DescMethodUnary {
           field('order', 6, Type.ENUM, { typeName: '.test.v1.Order' }),
           field('score', 7, Type.DOUBLE),
           field('count', 8, Type.INT64),
+          ...(listOfOwners === undefined
+            ? []
+            : [field(listOfOwners, 9, Type.MESSAGE, { typeName: '.test.v1.Owner', label: FieldDescriptorProto_Label.REPEATED })]),
         ],
       },
       { name: 'SearchResponse', field: [field('seen', 1, Type.STRING)] },
@@ -190,30 +193,64 @@ describe('a google.api.http rule', () => {
 describe('@Rpc()', () => {
   it.each([
     ['no rule', undefined, 'no google.api.http rule'],
+    ['a body with GET', { pattern: { case: 'get', value: '/v1/x' }, body: '*' }, 'has a body, which a GET request does not carry'],
+    ['a body with DELETE', { pattern: { case: 'delete', value: '/v1/x' }, body: 'owner' }, 'has a body, which a DELETE request'],
+    [
+      'a body with GET in an additional binding',
+      {
+        pattern: { case: 'post', value: '/v1/x' },
+        body: '*',
+        additionalBindings: [{ pattern: { case: 'get', value: '/v1/y' }, body: '*' }],
+      },
+      'has a body, which a GET request does not carry',
+    ],
+    [
+      'bindings inside of additional ones',
+      {
+        pattern: { case: 'get', value: '/v1/x' },
+        additionalBindings: [
+          { pattern: { case: 'get', value: '/v1/y' }, additionalBindings: [{ pattern: { case: 'get', value: '/v1/z' } }] },
+        ],
+      },
+      'has additional_bindings inside of additional_bindings',
+    ],
+    ['a parameter twice', { pattern: { case: 'get', value: '/v1/{id}/{id=*}' } }, 'has the parameter {id} twice'],
+    [
+      'a parameter that is the body too',
+      { pattern: { case: 'put', value: '/v1/{id}' }, body: 'id' },
+      'binds "id" both to the path and to the body',
+    ],
+    ['a forgotten body', { pattern: { case: 'post', value: '/v1/x' } }, 'leaves the field "owners" to the query', 'owners'],
+    ['a path without a slash', { pattern: { case: 'get', value: 'v1/x' } }, 'must start with "/"'],
+    ['a path with a query', { pattern: { case: 'get', value: '/v1/x?y={id}' } }, 'must start with "/" and have no "?"'],
+    ['a wildcard', { pattern: { case: 'get', value: '/v1/*/x' } }, 'only {field} stands for a segment'],
+    ['a brace too many', { pattern: { case: 'get', value: '/v1/{id' } }, 'only {field} stands for a segment'],
     ['a parameter that is no field', { pattern: { case: 'get', value: '/v1/{nothing}' } }, 'must name a scalar field'],
     ['a parameter that is a message', { pattern: { case: 'get', value: '/v1/{owner}' } }, 'must name a scalar field'],
     ['a template', { pattern: { case: 'get', value: '/v1/{id=things/*}' } }, 'not supported'],
     ['a body that is no field', { pattern: { case: 'post', value: '/v1/x' }, body: 'nothing' }, 'which is no field'],
     ['a custom verb', { pattern: { case: 'custom', value: { kind: 'PURGE', path: '/' } } }, 'must be one of'],
-  ])('refuses %s', (_name, rule, message) => {
-    expect(() => Rpc(searchMethod(rule))).toThrow(message);
+  ])('refuses %s', (_name, rule, message, list?: string) => {
+    const method = searchMethod(rule, list);
+    expect(() => Rpc(method)).toThrow(message);
+    expect(() => Rpc(method)).toThrow('test.v1.SearchService/Search');
   });
 
   it('does not compile with what does not fit the method', () => {
     class Wrong {
       // @ts-expect-error the response has no such field
       @Rpc(UserService.method.createUser)
-      response() {
+      response(@Message() _request: CreateUserRequest) {
         return { usr: {} };
       }
       // @ts-expect-error the field has another type
       @Rpc(UserService.method.createUser)
-      async field() {
+      async field(@Message() _request: CreateUserRequest) {
         return Promise.resolve({ user: { username: 5 } });
       }
       // @ts-expect-error the request is another one's
       @Rpc(UserService.method.createUser)
-      request(_request: import('@app/contract').VerifyEmailRequest) {
+      request(@Message() _request: VerifyEmailRequest) {
         return {};
       }
     }

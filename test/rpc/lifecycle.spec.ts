@@ -6,8 +6,8 @@ import { Client, credentials, loadPackageDefinition, type ServiceClientConstruct
 import { service as healthService } from 'grpc-health-check';
 import { Controller, Module } from '@nestjs/common';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type ResendVerificationEmailRequest, UserService } from '@app/contract';
 import { PortUnavailable } from '@app/config';
+import { type CreateUserRequest, type ResendVerificationEmailRequest, UserService, type VerifyEmailRequest } from '@app/contract';
 import { createRpcApp, Message, packageDefinition, Rpc } from '@app/rpc';
 import { freePort } from '../../scripts/stack/ports.ts';
 import { Harness } from './harness.js';
@@ -25,6 +25,16 @@ class SlowController {
   async resendVerificationEmail(@Message() _request: ResendVerificationEmailRequest) {
     if (++waiting === 2) entered.resolve();
     await release.promise;
+    return {};
+  }
+
+  @Rpc(UserService.method.createUser)
+  createUser(@Message() _request: CreateUserRequest) {
+    return {};
+  }
+
+  @Rpc(UserService.method.verifyEmail)
+  verifyEmail(@Message() _request: VerifyEmailRequest) {
     return {};
   }
 }

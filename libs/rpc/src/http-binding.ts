@@ -1,6 +1,7 @@
 import {
   type DescField,
   type DescMessage,
+  type DescMethod,
   type DescMethodUnary,
   getOption,
   hasOption,
@@ -31,17 +32,31 @@ export interface HttpBinding {
  */
 export function httpBindings(method: DescMethodUnary): readonly [HttpBinding, ...HttpBinding[]] {
   if (!hasOption(method, httpOption)) {
-    throw new Error(`${method.toString()} has no google.api.http rule, so it cannot be served on HTTP`);
+    throw new Error(`${rpcNameOf(method)} has no google.api.http rule, so it cannot be served on HTTP`);
   }
   const rule = getOption(method, httpOption);
-  return [bindingOf(method, rule), ...rule.additionalBindings.map((additional) => bindingOf(method, additional))];
+  return [bindingOf(method, rule), ...rule.additionalBindings.map((additional) => bindingOf(method, additional, true))];
 }
 
-function bindingOf(method: DescMethodUnary, rule: HttpRule): HttpBinding {
+/** The name of an RPC as logs and errors say it: `package.Service/Method`. */
+export function rpcNameOf(method: DescMethod): string {
+  return `${method.parent.typeName}/${method.name}`;
+}
+
+function bindingOf(method: DescMethodUnary, rule: HttpRule, isAdditional = false): HttpBinding {
+  const refuse = (problem: string): never => {
+    throw new Error(`the google.api.http rule of ${rpcNameOf(method)} ${problem}`);
+  };
   const { pattern } = rule;
-  if (pattern.case === undefined || pattern.case === 'custom') {
-    throw new Error(`the google.api.http rule of ${method.toString()} must be one of ${Object.keys(VERBS).join(', ')}`);
+  if (pattern.case === undefined || pattern.case === 'custom') return refuse(`must be one of ${Object.keys(VERBS).join(', ')}`);
+  const verb = VERBS[pattern.case];
+  if (isAdditional && rule.additionalBindings.length > 0) refuse('has additional_bindings inside of additional_bindings');
+  // Proxies and clients may drop the body of such a request.
+  if (rule.body !== '' && (verb === 'GET' || verb === 'DELETE')) {
+    refuse(`has a body, which a ${verb} request does not carry: leave "body" out, or use another verb`);
   }
+  if (!/^\/[^?#]*$/.test(pattern.value)) refuse(`has the path "${pattern.value}", which must start with "/" and have no "?" or "#"`);
+
   const params: HttpBinding['params'][number][] = [];
   const url = pattern.value.replace(
     /\{([\w.]+)(?:=([^}]*))?\}([^/]?)|:/g,
@@ -49,35 +64,53 @@ function bindingOf(method: DescMethodUnary, rule: HttpRule): HttpBinding {
       // The router reads ":" as the start of a parameter, and "::" as a colon.
       if (path === undefined) return '::';
       if (template !== undefined && template !== '*') {
-        throw new Error(`the path template ${token} of ${method.toString()} is not supported: only whole segments are`);
+        refuse(`has the path template ${token}, which is not supported: only whole segments are`);
       }
+      const fields = parameterField(method.input, path) ?? refuse(`must name a scalar field of ${method.input.typeName} in {${path}}`);
+      if (params.some((other) => isSamePath(other.path, fields))) refuse(`has the parameter {${path}} twice`);
       const name = `p${params.length}`;
-      params.push({ name, path: parameterField(method, path) });
+      params.push({ name, path: fields });
       // What follows a parameter in its segment would be read as part of its name.
       if (next === '') return `:${name}`;
       return `:${name}([^/]+)${next === ':' ? '::' : next}`;
     },
   );
-  return { verb: VERBS[pattern.case], url, params, body: bodyOf(method, rule.body) };
-}
-
-function bodyOf(method: DescMethodUnary, body: string): HttpBinding['body'] {
-  if (body === '' || body === '*') return body === '*' ? '*' : undefined;
-  const field = method.input.fields.find(({ name }) => name === body);
-  if (!field)
-    throw new Error(
-      `the google.api.http rule of ${method.toString()} has the body "${body}", which is no field of ${method.input.typeName}`,
-    );
-  return field;
-}
-
-function parameterField(method: DescMethodUnary, text: string): readonly DescField[] {
-  const path = fieldPath(method.input, text);
-  const kind = path?.at(-1)?.fieldKind;
-  if (!path || (kind !== 'scalar' && kind !== 'enum')) {
-    throw new Error(`the path parameter {${text}} of ${method.toString()} must name a scalar field of ${method.input.typeName}`);
+  if (/[{}]/.test(url) || pattern.value.replace(/\{[^}]*\}/g, '').includes('*')) {
+    refuse(`has the path "${pattern.value}", which cannot be read: only {field} stands for a segment`);
   }
-  return path;
+
+  const body = bodyOf(method, rule.body, refuse);
+  if (body && body !== '*' && params.some(({ path }) => path.length === 1 && path[0] === body)) {
+    refuse(`binds "${rule.body}" both to the path and to the body`);
+  }
+  if (body !== '*') {
+    const lost = method.input.fields.find((field) => field !== body && !fitsQuery(field));
+    if (lost) refuse(`leaves the field "${lost.name}" to the query, which cannot hold it: name it, or "*", as the body`);
+  }
+  return { verb, url, params, body };
+}
+
+function bodyOf(method: DescMethodUnary, body: string, refuse: (problem: string) => never): HttpBinding['body'] {
+  if (body === '' || body === '*') return body === '*' ? '*' : undefined;
+  return (
+    method.input.fields.find(({ name }) => name === body) ?? refuse(`has the body "${body}", which is no field of ${method.input.typeName}`)
+  );
+}
+
+/** Whether the query can hold a field, as google.api.http says it: maps and repeated messages have no form there. */
+function fitsQuery(field: DescField): boolean {
+  return field.fieldKind !== 'map' && !(field.fieldKind === 'list' && field.listKind === 'message');
+}
+
+function isSamePath(one: readonly DescField[], other: readonly DescField[]): boolean {
+  return one.length === other.length && one.every((field, index) => field === other[index]);
+}
+
+/** The fields of a path parameter, or undefined when it names no field that a path segment can hold. */
+function parameterField(input: DescMessage, text: string): readonly DescField[] | undefined {
+  const path = fieldPath(input, text);
+  const kind = path?.at(-1)?.fieldKind;
+  return kind === 'scalar' || kind === 'enum' ? path : undefined;
 }
 
 /** The fields of a dotted path, in either spelling, or undefined when it leads nowhere. */

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withRequestId } from './call.js';
+import { rpcNameOf } from './http-binding.js';
 import { answeredCode, sendError } from './http-error.js';
 import { Code, RpcError } from './rpc-error.js';
 
@@ -179,7 +180,7 @@ async function swallow(request: IncomingMessage): Promise<void> {
 function rpcName(request: FastifyRequest): string {
   const { config, url } = request.routeOptions;
   const method = config?.rpc?.method;
-  if (method) return `${method.parent.typeName}/${method.name}`;
+  if (method) return rpcNameOf(method);
   return `${request.method} ${url ?? UNKNOWN_RPC}`;
 }
 

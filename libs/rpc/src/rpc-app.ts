@@ -1,11 +1,12 @@
 import type { DescService } from '@bufbuild/protobuf';
 import type { DynamicModule, LoggerService, Type } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
+import { ModulesContainer, NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { assertPortsAvailable, type Config } from '@app/config';
 import { GrpcTransport } from './grpc-transport.js';
 import { HttpTransport } from './http-transport.js';
 import { Readiness } from './readiness.js';
+import { assertRpcHandlers } from './rpc-handlers.js';
 import { RpcExceptionFilter, type TranslateError } from './rpc.filter.js';
 import { RpcInterceptor } from './rpc.interceptor.js';
 
@@ -40,6 +41,7 @@ export interface RpcApp {
  * provides a {@link Readiness}.
  *
  * @throws PortUnavailable before anything is started, when a port is taken.
+ * @throws Error that names them, when RPCs of the services cannot be served: without a handler, with two, on one path.
  */
 export async function createRpcApp(module: Type | DynamicModule, options: RpcAppOptions): Promise<RpcApp> {
   const { config, services } = options;
@@ -51,6 +53,11 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
     abortOnError: false,
     ...(options.logger === undefined ? { bufferLogs: true } : { logger: options.logger }),
   });
+  const controllers = [...nest.get(ModulesContainer).values()].flatMap((each) => [...each.controllers.values()]);
+  assertRpcHandlers(
+    controllers.map(({ metatype }) => metatype as Type),
+    services,
+  );
   nest.useGlobalFilters(new RpcExceptionFilter(options.translate ?? (() => undefined)));
   nest.useGlobalInterceptors(new RpcInterceptor());
 

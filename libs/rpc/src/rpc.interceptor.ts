@@ -7,7 +7,7 @@ import { rpcMethodOf } from './rpc.decorator.js';
 @Injectable()
 export class RpcInterceptor implements NestInterceptor {
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const method = rpcMethodOf(context);
+    const method = rpcMethodOf(context.getHandler());
     if (!method) return next.handle();
     return next.handle().pipe(
       map((response: Record<string, unknown>) => {

@@ -96,7 +96,11 @@ export class TaskRunner {
 
   private async attempt(attempt: Attempt, task: RegisteredTask | undefined): Promise<Outcome> {
     const { delivery, claim } = attempt;
-    if (!task) throw new Error(`no handler for the task type "${delivery.type}": is this worker older than the api?`);
+    if (!task) {
+      throw new Error(
+        `no handler for the task type "${delivery.type}": a handler is a provider with @Task(), listed in the worker's module; or is this worker older than the api?`,
+      );
+    }
     const { policy, handler } = task;
     if (delivery.version > policy.version) {
       throw new RetryIn(NEWER_VERSION_DELAY, `the payload has version ${delivery.version}; this worker knows ${policy.version}`);

@@ -1,0 +1,93 @@
+import { execFile } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import vitestConfig from '../vitest.config.js';
+
+const ROOT = join(import.meta.dirname, '..');
+const BIN = join(ROOT, 'node_modules/.bin');
+
+/** A folder with a part of this checkout, in which a developer can do what must not be done to the checkout itself. */
+const folder = mkdtempSync(join(tmpdir(), 'waybill-developer-'));
+beforeAll(() => {
+  const files = [
+    '.oxlintrc.json',
+    '.prettierrc',
+    '.prettierignore',
+    'package.json',
+    'nest-cli.json',
+    'tsconfig.json',
+    'buf.yaml',
+    'buf.gen.yaml',
+  ];
+  for (const path of [...files, 'proto', 'scripts', 'libs/contract', 'libs/config'])
+    cpSync(join(ROOT, path), join(folder, path), { recursive: true });
+  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Runs a program there; all that it wrote, and how it ended. */
+function run(program: string, ...args: string[]): Promise<{ code: number; output: string }> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      program,
+      args,
+      { cwd: folder, env: { ...process.env, PATH: `${BIN}:${process.env['PATH']}` } },
+      (_, stdout, stderr) => resolve({ code: child.exitCode ?? 1, output: `${stderr}${stdout}` }),
+    );
+  });
+}
+
+describe('a library that Nest generates', () => {
+  beforeAll(async () => {
+    // As `nest g library` does, without its question for the prefix.
+    const generated = await run('schematics', '@nestjs/schematics:library', '--name=user-search', '--prefix=@app');
+    expect(generated).toMatchObject({ code: 0 });
+    writeFileSync(join(folder, 'tsconfig.spec.json'), `{ "extends": "./tsconfig.json", "include": ["libs/user-search"] }\n`);
+    const service = join(folder, 'libs/user-search/src/user-search.service.ts');
+    writeFileSync(service, `${readFileSync(service, 'utf8')}\nexport { Config } from '@app/config';\n`);
+  });
+
+  it.each([
+    ['format', 'prettier', '--check', '--log-level', 'warn', '.'],
+    ['lint', 'oxlint', '--deny-warnings', 'libs/user-search'],
+    ['types, its spec included', 'tsc', '--noEmit', '-p', 'tsconfig.spec.json'],
+  ])('passes the check of %s', async (_, program, ...args) => {
+    const { code, output } = await run(program, ...args);
+    expect(code, output).toBe(0);
+  });
+
+  it('is found by the tests, which have the globals that its spec expects', () => {
+    const { resolve, test } = vitestConfig as {
+      resolve: { alias: { find: string | RegExp; replacement: string }[] };
+      test: { globals?: boolean };
+    };
+    const name = '@app/user-search';
+    const alias = resolve.alias.find(({ find }) => (typeof find === 'string' ? find === name : find.test(name)));
+    expect(name.replace(alias!.find, alias!.replacement)).toBe(join(ROOT, 'libs/user-search/src/index.ts'));
+    expect(test.globals).toBe(true);
+  });
+
+  it('is a feature until it is given another rank: it may not import what features may not', async () => {
+    const file = join(folder, 'libs/user-search/src/wrong.ts');
+    writeFileSync(
+      file,
+      ['account', 'contract', 'config/src/config'].map((name, index) => `export * as x${index} from '@app/${name}';`).join('\n'),
+    );
+    const { output } = await run('oxlint', '--format=unix', 'libs/user-search');
+    rmSync(file);
+    expect(output.match(/'@app\/[\w/-]+' import is restricted/g)?.sort()).toEqual(
+      ['account', 'config/src/config', 'contract'].map((name) => `'@app/${name}' import is restricted`),
+    );
+  });
+});
+
+it('a proto that was changed without make proto is told in the first line', async () => {
+  const proto = join(folder, 'proto/account/v1/user_service.proto');
+  writeFileSync(proto, readFileSync(proto, 'utf8').replace('message CreateUserResponse {', '$&\n  string note = 2;'));
+  expect(await run('node', 'scripts/check-contract.ts', '--generated')).toEqual({
+    code: 1,
+    output: 'stack  | libs/contract/src/gen is not what proto/ generates: run make proto\n',
+  });
+});
