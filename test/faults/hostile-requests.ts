@@ -17,7 +17,16 @@ export interface Answer {
 export const CANARY = 'cAnArY7f3e';
 
 const PATIENCE = 20_000;
-const PATHS = ['/v1/users', '/v1/verify_email', '/v1/verification_emails', '/verify-email', '/healthz', '/readyz', '/'];
+const PATHS = [
+  '/v1/users',
+  '/v1/verify_email',
+  '/v1/verification_emails',
+  '/verify-email',
+  '/verify-email/new',
+  '/healthz',
+  '/readyz',
+  '/',
+];
 const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD', 'TRACE', 'PROPFIND'];
 const RPCS = ['CreateUser', 'VerifyEmail', 'ResendVerificationEmail', 'Nothing', ''].map((name) => `/account.v1.UserService/${name}`);
 const ODD_TEXTS = [
