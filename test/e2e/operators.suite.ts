@@ -69,12 +69,11 @@ export function describeOperators(dispatcher: Dispatcher): void {
 
     it('see the queues, the counts, and the tasks', async () => {
       const [dead, delayed] = await Promise.all([buried(), waiting()]);
-      const [queues, stats, list, byError, none, table] = await Promise.all([
+      const [queues, stats, list, byError, table] = await Promise.all([
         json<Record<string, unknown>[]>('queues'),
         json<{ tasks: object; latencyMs: object }>('stats'),
         json<Record<string, unknown>[]>('list', '--type', TYPE, '--queue', 'critical', '--limit', '10'),
         json<{ id: string }[]>('list', '--state', 'dead', '--error', '550 AT'),
-        json<unknown[]>('list', '--older-than', '1h'),
         waybill.tasks('queues'),
       ]);
       expect(queues).toMatchObject([
@@ -85,7 +84,6 @@ export function describeOperators(dispatcher: Dispatcher): void {
       expect(list.map(({ id }) => id).sort()).toEqual([dead.id, delayed.id].sort());
       expect(list.flatMap(Object.keys)).not.toContain('payload');
       expect(byError.map(({ id }) => id)).toEqual([dead.id]);
-      expect(none).toEqual([]);
       expect(table.output).toMatch(/^critical +10 +no +0 /m);
     });
 
@@ -115,9 +113,6 @@ export function describeOperators(dispatcher: Dispatcher): void {
       await expectRefused([
         [['show', unknown], /there is no task .* in the ledger/],
         [['redrive', alive.id], /the task is dispatched, not dead/],
-        [['redrive', alive.id, '--rate', '5'], /--rate cannot go with the id of one task/],
-        [['cancel', unknown], /there is no such task in the ledger/],
-        [['delete', alive.id, '--dry-run'], /there is no finished task/],
         [['pause', 'nowhere'], /the queue "nowhere" is not in QUEUE_WEIGHTS \(critical, default\)/],
       ]);
       expect(await ledger()).toEqual(before);
@@ -158,8 +153,9 @@ export function describeOperators(dispatcher: Dispatcher): void {
       const [delayed, running] = [await waiting(), await signUp('hang')];
       await eventually(() => waybill.mail.triesTo(running.email).length === 1);
       const { id } = (await running.task())!;
-      expect(await json('cancel', delayed.id)).toEqual({ result: 'cancelled' });
+      // At once: the mailer gives such a server 10 s.
       expect(await json('cancel', id)).toEqual({ result: 'cancelled while running' });
+      expect(await json('cancel', delayed.id)).toEqual({ result: 'cancelled' });
       expect([await delayed.task(), await running.task()]).toEqual([undefined, undefined]);
       await waybill.worker.line((line) => line['taskId'] === id && line.msg === 'task completed' && line['moot'] === 'cancelled');
       const [again, twice] = [await waybill.tasks('cancel', id), await waybill.tasks('show', id)];
