@@ -3,7 +3,7 @@ import { NestFactory } from '@nestjs/core';
 import { Config } from '@app/config';
 import { assertDatabase, DatabaseProblem, pendingMigrations } from '@app/database';
 import { scrub } from '@app/redaction';
-import { pendingQueueMigrations, type QueueSummary, TaskAdmin, type TaskFilter } from '@app/tasks';
+import { DispatcherUnavailable, pendingQueueMigrations, type QueueSummary, TaskAdmin, type TaskFilter } from '@app/tasks';
 import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import ms, { type StringValue } from 'ms';
@@ -228,7 +228,9 @@ async function run(action: (admin: TaskAdmin) => Promise<void>): Promise<void> {
   try {
     await action(app.get(TaskAdmin, { strict: false }));
   } catch (error) {
-    fail(scrub((error as Error).message));
+    const redis = error instanceof DispatcherUnavailable ? config.REDIS_ADDRESS : undefined;
+    const hint = redis === undefined ? '' : `: is Redis running at ${new URL(redis).host}, where REDIS_ADDRESS says it is?`;
+    fail(`${scrub((error as Error).message)}${hint}`);
   } finally {
     await app.close();
   }
