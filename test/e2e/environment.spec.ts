@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { Config } from '@app/config';
 import { migrate } from '@app/database';
@@ -50,6 +51,15 @@ describe.concurrent.each(['api', 'worker', 'migrate', 'tasks'] as const)('the %s
       'WORKER_CONCURRENCY',
     ]);
     expect(problems.join('\n')).not.toContain(secret);
+  });
+});
+
+describe('the containers', () => {
+  it('are all given the same queues: a task for one that the api does not know cannot be distributed', () => {
+    const [shared, services] = readFileSync('docker-compose.yml', 'utf8').split(/^services:$/m);
+    expect(shared).toContain('QUEUE_WEIGHTS: ${QUEUE_WEIGHTS:-critical=10,default=5}');
+    expect(services).toContain('WORKER_CONCURRENCY:');
+    expect(services).not.toContain('QUEUE_WEIGHTS:');
   });
 });
 

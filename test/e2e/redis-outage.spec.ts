@@ -78,6 +78,7 @@ describe.skipIf(!hasPrivateRedis)('an outage of Redis', () => {
     expect(shown).toMatchObject({ code: 0, output: expect.stringContaining('the dispatcher does not answer') });
     for (const { code, output } of [cancelled, await waybill.tasks('pause', 'critical')]) {
       expect(output).toContain('the dispatcher did not answer');
+      expect(output).toContain(`is Redis running at ${waybill.environment['REDIS_ADDRESS']}, where REDIS_ADDRESS says it is?`);
       expect(output).not.toContain('ECONNREFUSED');
       expect(code).toBe(1);
     }

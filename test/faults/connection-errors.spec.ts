@@ -1,6 +1,7 @@
 import { Socket } from 'node:net';
 import { Config } from '@app/config';
 import { createDataSource } from '@app/database';
+import { isCutShort, isDatabaseUnavailable } from '@app/postgres';
 import pg from 'pg';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
@@ -54,6 +55,21 @@ it('a connection that does not answer is not given to the next one', async () =>
   await expect(dataSource.query('SELECT 1 AS one')).resolves.toEqual([{ one: 1 }]);
   await dataSource.destroy();
   await proxy.stop();
+});
+
+it('a statement may take as long as DATABASE_STATEMENT_TIMEOUT says, and the server is what ends it', async () => {
+  const open = (limit: string) =>
+    createDataSource(Config.parse({ DATABASE_URL: database.url, DATABASE_STATEMENT_TIMEOUT: limit }), [], 'test').initialize();
+  const [short, long] = [await open('200ms'), await open('20s')];
+  const failure = await short.query('SELECT pg_sleep(5)').catch((error: unknown) => error);
+  expect(failure).toMatchObject({ driverError: { code: '57014' } });
+  // An attempt that asks for too much has failed; its database is well.
+  expect([isCutShort(failure), isDatabaseUnavailable(failure)]).toEqual([true, false]);
+  await expect(long.query('SELECT pg_sleep(0.4)')).resolves.toHaveLength(1);
+  await expect(long.query('SHOW statement_timeout')).resolves.toEqual([{ statement_timeout: '20s' }]);
+  // What the client waits for follows it: the default would give up after 12 s.
+  expect(long.options).toMatchObject({ extra: { query_timeout: 22_000 } });
+  await Promise.all([short.destroy(), long.destroy()]);
 });
 
 it('a migration that changes a table costs a connection one failed statement at most', async () => {

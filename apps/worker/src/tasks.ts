@@ -3,7 +3,7 @@ import { NestFactory } from '@nestjs/core';
 import { Config } from '@app/config';
 import { assertDatabase, DatabaseProblem, pendingMigrations } from '@app/database';
 import { scrub } from '@app/redaction';
-import { pendingQueueMigrations, TaskAdmin } from '@app/tasks';
+import { DispatcherUnavailable, pendingQueueMigrations, TaskAdmin } from '@app/tasks';
 import { CommanderError } from 'commander';
 import { createProgram } from './tasks/program.js';
 import { Terminal } from './tasks/terminal.js';
@@ -35,7 +35,9 @@ async function run(action: (admin: TaskAdmin) => Promise<void>): Promise<void> {
   try {
     await action(app.get(TaskAdmin, { strict: false }));
   } catch (error) {
-    terminal.fail(scrub((error as Error).message));
+    const redis = error instanceof DispatcherUnavailable ? config.REDIS_ADDRESS : undefined;
+    const hint = redis === undefined ? '' : `: is Redis running at ${new URL(redis).host}, where REDIS_ADDRESS says it is?`;
+    terminal.fail(`${scrub((error as Error).message)}${hint}`);
   } finally {
     await app.close();
   }

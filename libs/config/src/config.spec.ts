@@ -60,6 +60,13 @@ describe('Config', () => {
     }
   });
 
+  it('takes a limit for statements that can be kept', () => {
+    expect(Config.parse({}).DATABASE_STATEMENT_TIMEOUT).toBe(10_000);
+    expect(Config.parse({ DATABASE_STATEMENT_TIMEOUT: '5m' }).DATABASE_STATEMENT_TIMEOUT).toBe(300_000);
+    for (const none of ['0s', '2d', 'none'])
+      expect(problemsOf({ DATABASE_STATEMENT_TIMEOUT: none })).toContain('DATABASE_STATEMENT_TIMEOUT');
+  });
+
   it('takes a Redis address as host and port, or as a URL', () => {
     expect(Config.parse({ REDIS_ADDRESS: '0.0.0.0:6379' }).REDIS_ADDRESS).toBe('redis://0.0.0.0:6379');
     expect(Config.parse({ REDIS_ADDRESS: 'rediss://:secret@cache:6380/2' }).REDIS_ADDRESS).toBe('rediss://:secret@cache:6380/2');

@@ -77,7 +77,7 @@ export class TaskDistributor {
     const policy = policyOf(task);
     const queue = options.queue ?? policy.queue;
     if (!this.queues.has(queue)) {
-      throw new InvalidTask(`${policy.type}: the queue "${queue}" is not in QUEUE_WEIGHTS (${[...this.queues].join(', ')})`);
+      throw new InvalidTask(`${policy.type}: the queue "${queue}" is not in this app's QUEUE_WEIGHTS (${[...this.queues].join(', ')})`);
     }
     try {
       policy.payload.parse(payload);

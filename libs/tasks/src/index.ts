@@ -8,6 +8,7 @@
  * - delivery: one start of a task's job. attempt: a delivery that counts against the retries.
  */
 export { type Backoff, type BackoffFunction, defaultBackoff } from './backoff.js';
+export { DispatcherUnavailable } from './deadline.js';
 export { migrateQueues, pendingQueueMigrations } from './dispatcher.js';
 export { type Distributed, type DistributeOptions, TaskDistributor } from './distributor.js';
 export type { Duration } from './duration.js';
