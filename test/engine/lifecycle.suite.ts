@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
-import { type INestApplicationContext, Injectable } from '@nestjs/common';
+import { type INestApplicationContext, Injectable, Scope } from '@nestjs/common';
 import {
   type DeadTask,
   RetryIn,
@@ -408,7 +408,14 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
 
     it('does no work twice for a result or a progress that cannot be kept', async () => {
       const app = await engine.worker([Ordinary]);
-      const results = [1n, { at: () => 0 }, 'x'.repeat(100_000), 'a\u0000b'];
+      const cycle: Record<string, unknown> = {};
+      cycle['self'] = cycle;
+      const throwing = {
+        toJSON: () => {
+          throw undefined;
+        },
+      };
+      const results = [1n, { at: () => 0 }, 'x'.repeat(100_000), 'a\u0000b', { '\uD83D': 1 }, cycle, throwing];
       for (const result of results) {
         const key = randomUUID();
         scripts.set(key, async (task) => {
@@ -454,12 +461,20 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       expect((await row(broken))?.reason).toBe('unreadable payload');
     });
 
-    it('retries an unknown type: a newer api may be ahead of this worker', async () => {
+    it('puts a task of an unknown type off, free: a newer api may be ahead of this worker', async () => {
       const app = await engine.worker([]);
-      const { id } = await tasksOf(app).distribute(Ordinary, { key: 'early' }, { backoff: { type: 'fixed', delay: 200 } });
-      await eventually(async () => (await adminOf(app).show(id))?.history[0]?.error?.includes('no handler for the task type'));
+      const { id } = await tasksOf(app).distribute(Ordinary, { key: 'early' }, { maxRetry: 0 });
+      const putOff = 'put off: no handler for the task type "test.ordinary" in this worker';
+      const story = await eventually(async () => {
+        const found = await adminOf(app).show(id);
+        return found?.job?.state === 'delayed' ? found : undefined;
+      });
+      expect(story).toMatchObject({ state: 'dispatched', failures: 0, history: [{ what: putOff }] });
+      expect(story.runAt.getTime() - Date.now()).toBeGreaterThan(40_000);
+      const job = await app.get(TaskQueues, { strict: false }).of('default').getJob(id);
       await app.close();
       await engine.worker([Ordinary]);
+      await job!.promote();
       await gone(id);
       expect(callsOf('early')).toHaveLength(1);
     });
@@ -488,6 +503,10 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       @Task({ type: 'test.never', payload: z.object({}), schedule: { cron: 'every full moon' } })
       class Never extends Ticking {}
       await expect(engine.worker([Never])).rejects.toThrow(/schedule/);
+      @Injectable({ scope: Scope.REQUEST })
+      @Task({ type: 'test.scoped', payload })
+      class Scoped extends Scripted {}
+      await expect(engine.worker([Scoped])).rejects.toThrow(/the handler Scoped of "test.scoped" is request-scoped/);
     });
   });
 }
