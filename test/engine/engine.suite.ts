@@ -37,6 +37,21 @@ class Scripted implements TaskHandler<Payload> {
 @Task({ type: 'test.scripted', payload, maxRetry: 2, backoff: { type: 'fixed', delay: 20 } })
 class ScriptedTask extends Scripted {}
 
+/** Fails in every place at once. */
+@Task({
+  type: 'test.failing',
+  payload: payload.refine(async ({ what }) => what !== 'refused', 'not that'),
+  maxRetry: 0,
+  backoff: () => {
+    throw new Error('\0');
+  },
+})
+class FailingTask extends Scripted {
+  async onDead(): Promise<void> {
+    throw new Error('\0');
+  }
+}
+
 /** The contract of the task engine: one suite for every dispatcher. */
 export function describeEngine(dispatcher: Dispatcher): void {
   describe.skipIf(!isAvailable(dispatcher))(`the task engine on ${dispatcher}`, () => {
@@ -47,7 +62,7 @@ export function describeEngine(dispatcher: Dispatcher): void {
 
     beforeAll(async () => {
       engine = await createEngine(dispatcher);
-      const app = await engine.worker([ScriptedTask]);
+      const app = await engine.worker([ScriptedTask, FailingTask]);
       tasks = app.get(TaskDistributor, { strict: false });
       admin = app.get(TaskAdmin, { strict: false });
       dataSource = app.get(DataSource);
@@ -344,6 +359,14 @@ export function describeEngine(dispatcher: Dispatcher): void {
       ['a payload that does not fit', { payload: { key: 7 } }, /key/],
       ['a payload of a megabyte', { payload: { key: 'x'.repeat(1 << 20) } }, /more than 65536 bytes/],
       ['a NUL character', { payload: { key: 'a\0b' } }, /U\+0000/],
+      ['a NUL character in a key', { payload: { key: 'k', 'a\0b': 1 } }, /U\+0000/],
+      ['half a surrogate pair', { payload: { key: '😀'.slice(0, 1) } }, /surrogate/],
+      ['a Date', { payload: { key: 'k', at: new Date() } }, /payload\.at is a Date/],
+      ['undefined in an array', { payload: { key: 'k', list: [undefined] } }, /payload\.list\[0\]/],
+      ['a NUL character in a unique key', { options: { unique: { key: 'a\0b' } } }, /unique\.key/],
+      ['half a surrogate pair in a unique key', { options: { unique: { key: '😀'.slice(1) } } }, /unique\.key/],
+      ['a unique key that is no text', { options: { unique: { key: 7 } } }, /unique\.key/],
+      ['a backoff that is none', { options: { backoff: { type: 'fixed', delay: '' } } }, /backoff/],
       ['an unknown queue', { options: { queue: 'nobody' } }, /QUEUE_WEIGHTS/],
       ['a negative delay', { options: { processIn: -1 } }, /processIn/],
       ['an absurd delay', { options: { processIn: '1000y' } }, /processIn/],
@@ -360,5 +383,90 @@ export function describeEngine(dispatcher: Dispatcher): void {
         expect((await engine.database.query('SELECT id FROM task')).length).toBeLessThanOrEqual(before.length);
       },
     );
+
+    it('takes for a payload what only looks as if it could not be stored', async () => {
+      const key = `${randomUUID()} \\u0000 \\ud83d 😀`;
+      await gone((await tasks.distribute(ScriptedTask, { key, what: undefined })).id);
+      expect(callsOf(key)).toHaveLength(1);
+    });
+
+    const revoked = Proxy.revocable({}, {});
+    revoked.revoke();
+    it.each<[what: string, error: unknown]>([
+      ['a NUL and half a character', new Error('a\0b\uD83D')],
+      ['two megabytes', new Error('x'.repeat(2_000_000))],
+      ['a proxy that cannot be read', revoked.proxy],
+      ['an error of another attempt', new StaleAttempt('of another attempt')],
+      ['an unreachable service', Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })],
+    ])('counts an attempt that throws %s, and buries the task after the last one', async (_, error) => {
+      const key = randomUUID();
+      scripts.set(key, () => Promise.reject(error));
+      const { id } = await tasks.distribute(ScriptedTask, { key }, { maxRetry: 1 });
+      const dead = await eventually(async () => ((await row(id))?.state === 'dead' ? await row(id) : undefined));
+      expect(callsOf(key).map(({ task }) => task.attempt)).toEqual([1, 2]);
+      expect(dead).toMatchObject({ reason: 'retries exhausted', failures: 2 });
+      expect(dead.error.length).toBeLessThanOrEqual(8 * 1024);
+    });
+
+    it('buries a task whose handler, backoff rule and hook all fail', async () => {
+      const key = randomUUID();
+      scripts.set(key, () => Promise.reject(undefined));
+      const { id } = await tasks.distribute(FailingTask, { key });
+      await eventually(async () => (await row(id))?.state === 'dead');
+      expect(callsOf(key)).toHaveLength(1);
+      await expect(tasks.distribute(FailingTask, { key, what: 'refused' })).rejects.toThrow(/not that/);
+    });
+
+    it('keeps a bounded history: short texts, the first event and the newest, what is put off for one reason once', async () => {
+      const key = randomUUID();
+      scripts.set(key, async (task) => {
+        const count = callsOf(key).length;
+        if (count <= 3) throw new RetryIn(1, 'not yet');
+        if (count === 4) {
+          await engine.database.query(
+            `UPDATE task SET history = history || (SELECT jsonb_agg(jsonb_build_object('at', now(), 'what', 'event ' || n)) FROM generate_series(1, 29) AS n)
+             WHERE id = $1`,
+            [task.id],
+          );
+        }
+        throw new Error('é'.repeat(2_000_000));
+      });
+      const { id } = await tasks.distribute(ScriptedTask, { key });
+      await eventually(async () => (await row(id))?.state === 'dead');
+      await admin.redriveOne(id);
+      const dead = await eventually(async () =>
+        callsOf(key).length === 9 && (await row(id))?.state === 'dead' ? await row(id) : undefined,
+      );
+      const story = dead.history.map((entry) => entry.what);
+      expect(story).toHaveLength(30);
+      expect(story.filter((what) => what.startsWith('put off'))).toEqual(['put off: not yet']);
+      expect(story[0]).toBe('put off: not yet');
+      expect(story.slice(-4)).toEqual(['brought back by an operator', 'attempt 1 failed', 'attempt 2 failed', 'buried: retries exhausted']);
+      const [size] = await engine.database.query<{ bytes: number }>('SELECT octet_length(t::text) AS bytes FROM task t WHERE id = $1', [
+        id,
+      ]);
+      expect(size!.bytes).toBeLessThan(40_000);
+    });
+
+    it('keeps the result of the handler that used task.transaction, whatever its work returned, and none of one that failed', async () => {
+      const kept = async (result: unknown, fails = false) => {
+        const key = randomUUID();
+        scripts.set(key, async (task) => {
+          await expect(task.transaction(async () => 'of the transaction')).resolves.toBe('of the transaction');
+          if (fails) throw new Error('after it is done');
+          return result;
+        });
+        const { id } = await tasks.distribute(ScriptedTask, { key }, { retention: '1h' });
+        await eventually(async () => (await row(id))?.state === 'completed');
+        // The worker has told BullMQ, and so is done with it.
+        await eventually(async () => (await admin.show(id))?.job?.state === 'completed');
+        expect(callsOf(key)).toHaveLength(1);
+        return (await row(id))?.result;
+      };
+      expect(await kept({ answer: 42 })).toEqual({ answer: 42 });
+      expect(await kept('a\0b')).toEqual({ notKept: 'the result holds the character U+0000' });
+      expect(await kept(undefined)).toBeNull();
+      expect(await kept('never', true)).toBeNull();
+    });
   });
 }

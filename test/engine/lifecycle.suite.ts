@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
-import { type INestApplicationContext, Injectable } from '@nestjs/common';
+import { type INestApplicationContext, Injectable, Scope } from '@nestjs/common';
 import {
   type DeadTask,
   RetryIn,
@@ -427,7 +427,14 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
 
     it('does no work twice for a result or a progress that cannot be kept', async () => {
       const app = await engine.worker([Ordinary]);
-      const results = [1n, { at: () => 0 }, 'x'.repeat(100_000), 'a\u0000b'];
+      const cycle: Record<string, unknown> = {};
+      cycle['self'] = cycle;
+      const throwing = {
+        toJSON: () => {
+          throw undefined;
+        },
+      };
+      const results = [1n, { at: () => 0 }, 'x'.repeat(100_000), 'a\u0000b', { '\uD83D': 1 }, cycle, throwing];
       for (const result of results) {
         const key = randomUUID();
         scripts.set(key, async (task) => {
@@ -500,14 +507,20 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       expect((await row(broken))?.reason).toBe('unreadable payload');
     });
 
-    it('retries an unknown type: a newer api may be ahead of this worker', async () => {
+    it('puts a task of an unknown type off, free: a newer api may be ahead of this worker', async () => {
       const app = await engine.worker([]);
-      const { id } = await tasksOf(app).distribute(Ordinary, { key: 'early' }, { backoff: { type: 'fixed', delay: 200 } });
-      await eventually(async () =>
-        (await adminOf(app).show(id))?.history[0]?.error?.includes("a provider with @Task(), listed in the worker's module"),
-      );
+      const { id } = await tasksOf(app).distribute(Ordinary, { key: 'early' }, { maxRetry: 0 });
+      const putOff = 'put off: no handler for the task type "test.ordinary" in this worker';
+      const story = await eventually(async () => {
+        const found = await adminOf(app).show(id);
+        return found?.history.length === 1 && found.job?.state === 'delayed' ? found : undefined;
+      });
+      expect(story).toMatchObject({ state: 'dispatched', failures: 0, history: [{ what: putOff }] });
+      expect(story.runAt.getTime() - Date.now()).toBeGreaterThan(40_000);
       await app.close();
-      await engine.worker([Ordinary]);
+      const newer = await engine.worker([Ordinary]);
+      const job = await newer.get(TaskQueues, { strict: false }).of('default').getJob(id);
+      await job!.promote();
       await gone(id);
       expect(callsOf('early')).toHaveLength(1);
     });
@@ -540,6 +553,10 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       @Task({ type: 'test.picky', payload, schedule: { cron: '@daily' } })
       class Picky extends Scripted {}
       await expect(engine.worker([Picky])).rejects.toThrow(/^"test.picky" has a schedule, .* does not take that: .*key/s);
+      @Injectable({ scope: Scope.REQUEST })
+      @Task({ type: 'test.scoped', payload })
+      class Scoped extends Scripted {}
+      await expect(engine.worker([Scoped])).rejects.toThrow(/the handler Scoped of "test.scoped" is request-scoped/);
     });
   });
 }

@@ -1,23 +1,40 @@
+import { format } from 'node:util';
 import type { DynamicModule, LoggerService } from '@nestjs/common';
 import { Config } from '@app/config';
-import { describeError, scrub } from '@app/redaction';
+import { redact, redactionRoom, type RedactionRoom } from '@app/redaction';
 import { Logger, LoggerModule, type Params, PinoLogger } from 'nestjs-pino';
 import type { Options } from 'pino-http';
 import { currentLogFields } from './log-fields.js';
 
-/** Field names whose values are never logged, at whatever depth a caller hangs them. */
-const SECRET_FIELD = /^(authorization|cookie|set-cookie|email|full_?name|password.*|payload|secret.*|token.*|to|x-api-key)$/i;
+/**
+ * What a caller logs, as it may be written: without secrets, bounded, and whatever
+ * it holds, a line. A message is put together first, for its parts may be a name
+ * and its secret.
+ */
+function redactArguments(args: readonly unknown[]): unknown[] {
+  const room = redactionRoom();
+  const [first, ...rest] = args;
+  if (typeof first === 'string') return [redact(messageOf(args, room), room)];
+  const fields = redact(first, room);
+  // An error by itself is a field of the line, and not the line.
+  const isError = typeof fields === 'object' && fields !== null && isThrown(first);
+  return [isError ? { err: fields } : fields, ...(rest.length > 0 ? [redact(messageOf(rest, room), room)] : [])];
+}
 
-/** Replaces the values of secret fields, and scrubs texts, in what a caller logs. */
-function redact(value: unknown, depth = 0): unknown {
-  if (typeof value === 'string') return scrub(value);
-  if (value instanceof Error) return describeError(value);
-  if (typeof value !== 'object' || value === null || value instanceof Date) return value;
-  if (depth > 5) return '[deep]';
-  if (Array.isArray(value)) return value.map((item) => redact(item, depth + 1));
-  return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => [key, SECRET_FIELD.test(key) ? '[redacted]' : redact(item, depth + 1)]),
-  );
+/** A message with its placeholders filled in; what is left over is not shown, as pino has it. */
+function messageOf([message, ...values]: readonly unknown[], room: RedactionRoom): unknown {
+  if (typeof message !== 'string') return message;
+  const shown = values.slice(0, message.match(/%[sdifjoOc]/g)?.length ?? 0);
+  return shown.length === 0 ? message : format(message, ...shown.map((value) => redact(value, room)));
+}
+
+function isThrown(value: unknown): boolean {
+  try {
+    return value instanceof Error;
+  } catch {
+    // A proxy that cannot be read.
+    return false;
+  }
 }
 
 /** Fields for every line of an app, read when the line is logged. */
@@ -29,14 +46,13 @@ function pinoOptions(app: string, config: Config, fields: LineFields): Options {
     base: { app },
     // The rpc library logs a line a call on both transports; pino-http knows only one.
     autoLogging: false,
-    mixin: () => ({ ...fields(), ...currentLogFields() }),
-    formatters: { log: (fields) => redact(fields) as Record<string, unknown> },
+    mixin: () => redact({ ...fields(), ...currentLogFields() }) as Record<string, unknown>,
     hooks: {
       logMethod(args, method) {
-        method.apply(this, args.map((arg) => (typeof arg === 'string' ? scrub(arg) : arg)) as Parameters<typeof method>);
+        method.apply(this, redactArguments(args) as Parameters<typeof method>);
       },
     },
-    // The formatter has described the error already; pino's own serializer and pino-http's would copy whatever hangs on it.
+    // The hook has described the error already; pino's own serializer and pino-http's would copy whatever hangs on it.
     serializers: { err: (description: unknown) => description },
     wrapSerializers: false,
     ...(process.stdout.isTTY && {
@@ -51,11 +67,38 @@ function pinoOptions(app: string, config: Config, fields: LineFields): Options {
 /** Nest's account of its own start: some thirty lines that say nothing to an operator. */
 const NEST_STARTUP = new Set(['InstanceLoader', 'NestFactory', 'RouterExplorer', 'RoutesResolver']);
 
-/** The Nest logger of the apps. */
+/** The Nest logger of the apps. It reads what is to be logged before pino does, and so must take whatever that is. */
 class AppLogger extends Logger {
   override log(message: unknown, ...optionalParams: unknown[]): void {
     if (NEST_STARTUP.has(optionalParams.at(-1) as string)) this.debug(message, ...optionalParams);
-    else super.log(message, ...optionalParams);
+    else super.log(readable(message), ...optionalParams);
+  }
+
+  override debug(message: unknown, ...optionalParams: unknown[]): void {
+    super.debug(readable(message), ...optionalParams);
+  }
+
+  override warn(message: unknown, ...optionalParams: unknown[]): void {
+    super.warn(readable(message), ...optionalParams);
+  }
+
+  override error(message: unknown, ...optionalParams: unknown[]): void {
+    super.error(readable(message), ...optionalParams);
+  }
+
+  override fatal(message: unknown, ...optionalParams: unknown[]): void {
+    super.fatal(readable(message), ...optionalParams);
+  }
+}
+
+/** The message itself, when its fields can be read; else what {@link redact} makes of it. */
+function readable(message: unknown): unknown {
+  if (typeof message !== 'object' || message === null) return message;
+  try {
+    return message instanceof Error ? message : { ...message };
+  } catch {
+    // A proxy or a getter that throws.
+    return { value: redact(message) };
   }
 }
 

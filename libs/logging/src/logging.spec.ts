@@ -1,3 +1,4 @@
+import type { LoggerService } from '@nestjs/common';
 import { Config } from '@app/config';
 import { expect, it, vi } from 'vitest';
 import { withLogFields } from './log-fields.js';
@@ -8,11 +9,20 @@ class SmtpError extends Error {
   readonly code = 'EENVELOPE';
 }
 
-it('logs facts as fields, and no secret at any depth', () => {
+/** What is written while `log` logs. */
+function linesOf(log: (logger: LoggerService) => void): string[] {
   const lines: string[] = [];
   const write = vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => lines.push(String(chunk)) > 0);
   try {
-    const logger = createLogger('test', Config.parse({}));
+    log(createLogger('test', Config.parse({})));
+  } finally {
+    write.mockRestore();
+  }
+  return lines;
+}
+
+it('logs facts as fields, and no secret at any depth', () => {
+  const [line] = linesOf((logger) =>
     withLogFields({ taskId: 'task-1' }, () => {
       logger.error(
         {
@@ -23,11 +33,8 @@ it('logs facts as fields, and no secret at any depth', () => {
         'mail for ada@example.com failed',
         'Context',
       );
-    });
-  } finally {
-    write.mockRestore();
-  }
-  const [line] = lines;
+    }),
+  );
   expect(JSON.parse(line!)).toMatchObject({
     app: 'test',
     context: 'Context',
@@ -36,4 +43,60 @@ it('logs facts as fields, and no secret at any depth', () => {
     msg: 'mail for [address] failed',
   });
   expect(line).not.toMatch(/ada@|hunter2|abcdef|RCPT/);
+});
+
+it('says nothing secret in what a line gets its message from: an error, a format and its values', () => {
+  const lines = linesOf((logger) => {
+    logger.error(new Error('no <ada@example.com>'), 'Context');
+    logger.error({ err: new Error('no <ada@example.com>') }, 'Context');
+    logger.warn('password=%s for %o', 'hunter2', { email: 'ada@example.com' }, 'Context');
+    logger.log('100 % of %s', 'x', 'more', 'Context');
+    logger.log('nothing to fill in', { secret: 'hunter2' }, 'Context');
+  });
+  expect(lines.map((line) => (JSON.parse(line) as { msg: string }).msg)).toEqual([
+    'no <[address]>',
+    'no <[address]>',
+    'password=[redacted]',
+    '100 % of x',
+    'nothing to fill in',
+  ]);
+  expect(lines.join()).not.toMatch(/ada@|hunter2/);
+});
+
+it('writes a line of bounded length for whatever is logged', () => {
+  const revoked = Proxy.revocable({}, {});
+  revoked.revoke();
+  const values: unknown[] = [
+    { err: new Error('x'.repeat(2_000_000)) },
+    { list: Array.from({ length: 100_000 }, () => ({ text: 'y'.repeat(100) })) },
+    Object.fromEntries(Array.from({ length: 100_000 }, (_, index) => [`key${index}`, index])),
+    {
+      get broken() {
+        throw new Error('ada@example.com');
+      },
+    },
+    { proxy: revoked.proxy },
+    revoked.proxy,
+    new Proxy(new Error('x'), {
+      getPrototypeOf() {
+        throw new Error('ada@example.com');
+      },
+    }),
+    {
+      toJSON() {
+        throw new Error('ada@example.com');
+      },
+    },
+    { big: 10n ** 5_000n, symbol: Symbol('x'), date: new Date(Number.NaN) },
+    'z'.repeat(2_000_000),
+    undefined,
+    null,
+  ];
+  for (const value of values) {
+    const lines = linesOf((logger) => logger.warn(value, 'Context'));
+    expect(lines).toHaveLength(1);
+    expect(JSON.parse(lines[0]!)).toMatchObject({ app: 'test', level: 40 });
+    expect(lines[0]!.length).toBeLessThan(150_000);
+    expect(lines[0]).not.toContain('ada@');
+  }
 });

@@ -1,1 +1,3 @@
-export { describeError, scrub, type ErrorDescription } from './redaction.js';
+export { describeError, type ErrorDescription, MAX_DESCRIPTION } from './error-description.js';
+export { redact, redactionRoom, type RedactionRoom } from './redact.js';
+export { MAX_STACK, MAX_TEXT, scrub } from './scrub.js';

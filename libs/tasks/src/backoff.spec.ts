@@ -20,5 +20,21 @@ describe('backoff', () => {
     expect(backoffDelay({ type: 'exponential', delay: 100, max: '1s' }, 2, undefined)).toBe(400);
     expect(backoffDelay({ type: 'exponential', delay: 100, max: '1s' }, 60, undefined)).toBe(1_000);
     expect(backoffDelay((retry) => retry * 10, 3, undefined)).toBe(30);
+    expect(backoffDelay({ type: 'exponential', delay: 0 }, 10_000, undefined)).toBe(0);
+    expect(backoffDelay({ type: 'exponential', delay: 1 }, 10_000, undefined)).toBe(24 * 3_600_000);
   });
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY, -1, '5', null, undefined, 5n, {}, Promise.resolve(5)])(
+    'refuses a rule that gives %s',
+    (delay) => {
+      expect(() => backoffDelay(() => delay as number, 0, undefined)).toThrow(RangeError);
+    },
+  );
+
+  it.each([{ type: 'linear', delay: 1 }, { type: 'fixed' }, { type: 'fixed', delay: '' }, { type: 'fixed', delay: 1, max: -1 }])(
+    'refuses the rule %j',
+    (rule) => {
+      expect(() => backoffDelay(rule as never, 0, undefined)).toThrow(RangeError);
+    },
+  );
 });

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { type Duration, milliseconds } from './duration.js';
 
 /**
@@ -35,10 +36,24 @@ export function defaultBackoff(retry: number, random: () => number = Math.random
   return Math.min(seconds * SECOND, DAY);
 }
 
-/** The wait before retry n (from 0), in milliseconds, by the given rule or the default one. */
+/**
+ * The wait before retry n (from 0), in milliseconds, by the given rule or the default one.
+ *
+ * @throws RangeError for a rule that gives no number of milliseconds; and whatever a task's own rule throws.
+ */
 export function backoffDelay(rule: Backoff | BackoffFunction | undefined, retry: number, error: unknown): number {
   if (rule === undefined) return defaultBackoff(retry);
-  if (typeof rule === 'function') return Math.min(Math.max(0, rule(retry, error)), DAY);
-  const delay = milliseconds(rule.delay, 'backoff.delay') * (rule.type === 'exponential' ? 2 ** retry : 1);
-  return Math.min(delay, rule.max === undefined ? DAY : milliseconds(rule.max, 'backoff.max'));
+  if (typeof rule === 'function') {
+    const delay: unknown = rule(retry, error);
+    // Nobody waits for the promise of an async rule, and its rejection would end the process.
+    if (types.isPromise(delay)) delay.catch(() => undefined);
+    if (typeof delay !== 'number' || !Number.isFinite(delay) || delay < 0) {
+      throw new RangeError('the backoff rule gave no number of milliseconds from 0');
+    }
+    return Math.min(Math.round(delay), DAY);
+  }
+  if (rule.type !== 'fixed' && rule.type !== 'exponential') throw new RangeError('backoff.type must be "fixed" or "exponential"');
+  // 2⁶⁴ ms is longer than any delay, and a number that 0 can be multiplied with.
+  const delay = milliseconds(rule.delay, 'backoff.delay') * (rule.type === 'exponential' ? 2 ** Math.min(retry, 64) : 1);
+  return Math.min(delay, rule.max === undefined ? DAY : milliseconds(rule.max, 'backoff.max'), DAY);
 }

@@ -2,11 +2,10 @@ import { Inject, Injectable, Optional, type Type } from '@nestjs/common';
 import { Config } from '@app/config';
 import { DataSource, type EntityManager } from 'typeorm';
 import { v7 as uuidv7 } from 'uuid';
-import { z } from 'zod';
 import { type Backoff, backoffDelay } from './backoff.js';
 import { type Duration, milliseconds } from './duration.js';
 import { InvalidTask } from './errors.js';
-import { toJson } from './json.js';
+import { payloadJson } from './json.js';
 import { Ledger } from './ledger.js';
 import { type QueueName, type TaskHandler, type TaskOptions, policyOf, wholeNumber } from './task.js';
 import { currentTask } from './task-scope.js';
@@ -79,13 +78,13 @@ export class TaskDistributor {
     if (!this.queues.has(queue)) {
       throw new InvalidTask(`${policy.type}: the queue "${queue}" is not in this app's QUEUE_WEIGHTS (${[...this.queues].join(', ')})`);
     }
+    const json = await payloadJson(policy, payload);
     try {
-      policy.payload.parse(payload);
       const row = {
         id: uuidv7(),
         type: policy.type,
         queue,
-        payload: toJson(payload, 'payload'),
+        payload: json,
         version: policy.version,
         requestId: this.correlationId?.() ?? currentTask()?.requestId,
         options: storedOptions(policy, options),
@@ -98,15 +97,10 @@ export class TaskDistributor {
       if (!distributed.duplicate && due <= WAKE_WITHIN) this.waker.afterCommitOf(manager);
       return distributed;
     } catch (error) {
-      if (error instanceof RangeError || error instanceof z.ZodError) throw new InvalidTask(`${policy.type}: ${reasonOf(error)}`);
+      if (error instanceof RangeError) throw new InvalidTask(`${policy.type}: ${error.message}`);
       throw error;
     }
   }
-}
-
-function reasonOf(error: RangeError | z.ZodError): string {
-  // Zod's message holds the paths and what was expected, and never the value.
-  return error instanceof z.ZodError ? z.prettifyError(error) : error.message;
 }
 
 function storedOptions(policy: { maxRetry: number; timeout: number; retention: number }, options: DistributeOptions): StoredOptions {
@@ -133,6 +127,9 @@ function startOf({ processIn, processAt }: DistributeOptions): { processIn?: num
 }
 
 function uniqueOf(unique: { key: string; for?: Duration }): { uniqueKey: string; uniqueFor?: number } {
+  if (typeof unique.key !== 'string' || unique.key.includes('\0') || !unique.key.isWellFormed()) {
+    throw new RangeError('unique.key must be a text without U+0000 and without half a surrogate pair');
+  }
   if (unique.key === '' || unique.key.length > 255) throw new RangeError('unique.key must have 1 to 255 characters');
   return { uniqueKey: unique.key, ...(unique.for !== undefined && { uniqueFor: milliseconds(unique.for, 'unique.for') }) };
 }

@@ -13,9 +13,14 @@ const LONGEST = 10 * 365 * 24 * 3_600_000;
  * @throws RangeError when it is no duration, negative, or longer than ten years.
  */
 export function milliseconds(duration: Duration, name: string): number {
-  const value = typeof duration === 'number' ? duration : (ms(duration) as number | undefined);
+  const value = typeof duration === 'number' ? duration : isReadable(duration) ? (ms(duration) as number | undefined) : undefined;
   if (value === undefined || !Number.isFinite(value) || value < 0 || value > LONGEST) {
     throw new RangeError(`${name} must be a duration from 0 to ten years, not ${JSON.stringify(duration)}`);
   }
   return Math.round(value);
+}
+
+/** What the `ms` package takes without an error of its own. */
+function isReadable(duration: unknown): duration is StringValue {
+  return typeof duration === 'string' && duration.length > 0 && duration.length <= 100;
 }

@@ -1,3 +1,4 @@
+import type { ErrorDescription } from '@app/redaction';
 import type { Job, JobsOptions } from 'bullmq';
 import { jobId, taskOf } from './dispatcher.js';
 import type { PendingTask } from './ledger.js';
@@ -93,7 +94,8 @@ export type Outcome =
   /** Finished; `moot` when there was nothing left to do. */
   | { kind: 'completed'; moot?: string }
   | { kind: 'retry'; failure: AttemptFailure; delay: number }
-  | { kind: 'snooze'; reason: string; delay: number }
+  /** `routine`: nobody asked for it, and whoever put it off has said so once for all such tasks. */
+  | { kind: 'snooze'; reason: string; delay: number; routine?: true }
   | { kind: 'buried'; failure: AttemptFailure }
   /** Given back to the front of its queue, at no cost. */
   | { kind: 'returned' }
@@ -104,7 +106,7 @@ export type Outcome =
 export interface AttemptFailure {
   attempt: number;
   maxAttempts: number;
-  error: unknown;
+  error: ErrorDescription;
   /** Why it is the last, if it is. */
   reason?: string;
 }

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { faultPoint } from '@app/faults';
+import { describeError } from '@app/redaction';
 import { DataSource, type EntityManager, type QueryRunner } from 'typeorm';
 import type { ClientBase, QueryResult } from 'pg';
 import { StaleAttempt } from './errors.js';
@@ -59,8 +60,11 @@ export const PURGE = `
     RETURNING keep_until)
   SELECT count(*)::int AS count, max(keep_until) AS last FROM purged`;
 
-/** How many events of a task are kept; the first and the newest tell its story. */
+/** How many events of a task are kept, the first and the newest, which tell its story. */
 const HISTORY_LENGTH = 30;
+
+/** How much of an event's text is kept, in characters; the whole of the last error is in the row's own column. */
+const EVENT_LENGTH = 1_024;
 
 export interface NewTask {
   id: string;
@@ -115,8 +119,25 @@ const STALE = 'the task is done, cancelled, or run by a newer attempt';
 const OWNED = `id = $1 AND generation = $2 AND delivery <= $3 AND ${LIVE}`;
 /** A task that was kept, or whose `for` has passed, may still have a key that it holds no more: whoever wants it takes it away. */
 export const KEY_IS_FREE = `(unique_until <= now() OR (unique_until IS NULL AND NOT ${LIVE}))`;
-const HISTORY = (entry: string) =>
-  `history = CASE WHEN jsonb_array_length(history) < ${HISTORY_LENGTH} THEN history ELSE history - 1 END || ${entry}::jsonb`;
+
+/**
+ * SQL that adds an event to a task's history, within its bounds.
+ *
+ * @param what, more.error and more.next expressions of SQL: what happened, why, and when the task runs next.
+ * @param more.when a condition without which there is no event.
+ * @param more.instead a condition under which the event takes the place of the last one.
+ */
+export function withEvent(what: string, more: { error?: string; next?: string; when?: string; instead?: string } = {}): string {
+  const short = (text: string) => `left(${text}, ${EVENT_LENGTH})`;
+  const fields = ["'at', now()", `'what', ${short(what)}`];
+  if (more.error !== undefined) fields.push(`'error', ${short(more.error)}`);
+  if (more.next !== undefined) fields.push(`'next', ${more.next}`);
+  const kept = `CASE WHEN ${more.instead ?? 'false'} THEN history - -1
+                     WHEN jsonb_array_length(history) < ${HISTORY_LENGTH} THEN history ELSE history - 1 END`;
+  const story = `(${kept}) || jsonb_build_array(jsonb_build_object(${fields.join(', ')}))`;
+  return `history = ${more.when === undefined ? story : `CASE WHEN ${more.when} THEN ${story} ELSE history END`}`;
+}
+
 const COMPLETE = `state = 'completed', finished_at = now(), progress = NULL,
   keep_until = GREATEST(now() + COALESCE((options->>'retention')::float8, 0) * interval '1 ms', unique_until)`;
 
@@ -216,7 +237,7 @@ export class Ledger {
   async begin(claim: Claim, crashes: number): Promise<number | undefined> {
     const [rows] = await this.dataSource.query<[{ crashes: number }[], number]>(
       `UPDATE task SET delivery = $3, crashes = GREATEST(crashes, $4),
-              ${HISTORY(`(CASE WHEN $4 > crashes THEN jsonb_build_array(jsonb_build_object('at', now(), 'what', 'the worker crashed')) ELSE '[]' END)`)}
+              ${withEvent("'the worker crashed'", { when: '$4 > crashes' })}
        WHERE ${OWNED} RETURNING crashes`,
       [claim.id, claim.generation, claim.delivery, crashes],
     );
@@ -274,12 +295,8 @@ export class Ledger {
       this.completing.set(manager.queryRunner!, claim);
       try {
         const result = await work(manager);
-        const [, count] = keep
-          ? await manager.query<[unknown, number]>(`UPDATE task SET ${COMPLETE}, result = $4 WHERE ${OWNED}`, [
-              ...owned(claim),
-              resultJson(result),
-            ])
-          : await manager.query<[unknown, number]>(`DELETE FROM task WHERE ${OWNED}`, owned(claim));
+        const statement = keep ? `UPDATE task SET ${COMPLETE}` : 'DELETE FROM task';
+        const [, count] = await manager.query<[unknown, number]>(`${statement} WHERE ${OWNED}`, owned(claim));
         if (count === 0) throw new StaleAttempt(STALE);
         await faultPoint('effect.before-commit');
         return result;
@@ -289,21 +306,32 @@ export class Ledger {
     });
   }
 
+  /** Adds the handler's result to a task that {@link completeWith} has completed and kept. */
+  async keepResult(claim: Claim, result: unknown): Promise<void> {
+    await this.dataSource.query(
+      `UPDATE task SET result = $4 WHERE id = $1 AND generation = $2 AND delivery <= $3 AND state = 'completed'`,
+      [...owned(claim), resultJson(result)],
+    );
+  }
+
   /** Records an attempt that failed and when the next one is due. */
   async recordFailure(claim: Claim, failures: number, error: string, delay: number): Promise<void> {
     await this.dataSource.query(
       `UPDATE task SET failures = $4, error = $5, run_at = now() + $6::float8 * interval '1 ms',
-              ${HISTORY(`jsonb_build_array(jsonb_build_object('at', now(), 'what', 'attempt ' || $4::int || ' failed', 'error', $5::text, 'next', now() + $6::float8 * interval '1 ms'))`)}
+              ${withEvent("'attempt ' || $4::int || ' failed'", { error: '$5::text', next: "now() + $6::float8 * interval '1 ms'" })}
        WHERE ${OWNED}`,
       [...owned(claim), failures, error, delay],
     );
   }
 
-  /** Records that a task put itself off. */
+  /** Records that a task was put off. One that is put off again and again for one reason keeps the rest of its story. */
   async recordSnooze(claim: Claim, reason: string, delay: number): Promise<void> {
     await this.dataSource.query(
       `UPDATE task SET run_at = now() + $5::float8 * interval '1 ms',
-              ${HISTORY(`jsonb_build_array(jsonb_build_object('at', now(), 'what', 'put off: ' || $4::text, 'next', now() + $5::float8 * interval '1 ms'))`)}
+              ${withEvent("'put off: ' || $4::text", {
+                next: "now() + $5::float8 * interval '1 ms'",
+                instead: `history->-1->>'what' = left('put off: ' || $4::text, ${EVENT_LENGTH})`,
+              })}
        WHERE ${OWNED}`,
       [...owned(claim), reason, delay],
     );
@@ -326,7 +354,7 @@ export class Ledger {
         `UPDATE task SET state = 'dead', finished_at = now(), failures = $4, reason = $5, error = $6,
                 unique_key = CASE WHEN unique_until > now() THEN unique_key END,
                 released_key = CASE WHEN unique_until IS NULL THEN unique_key END,
-                ${HISTORY(`jsonb_build_array(jsonb_build_object('at', now(), 'what', 'buried: ' || $5::text, 'error', $6::text))`)}
+                ${withEvent("'buried: ' || $5::text", { error: '$6::text' })}
          WHERE ${OWNED}`,
         [...owned(claim), failures, reason, error],
       );
@@ -372,7 +400,7 @@ export class Ledger {
   async dispatchAnew(tasks: readonly DispatchedTask[]): Promise<number> {
     const [, count] = await this.dataSource.query<[unknown, number]>(
       `UPDATE task SET state = 'pending', generation = generation + 1, delivery = 0,
-              ${HISTORY(`jsonb_build_array(jsonb_build_object('at', now(), 'what', 'lost by the dispatcher, dispatched anew'))`)}
+              ${withEvent("'lost by the dispatcher, dispatched anew'")}
        WHERE id = ANY(ARRAY(
          SELECT task.id FROM task JOIN unnest($1::uuid[], $2::int[]) AS lost (id, generation) USING (id, generation)
          WHERE task.id = ANY($1) AND state = 'dispatched' FOR NO KEY UPDATE OF task SKIP LOCKED))`,
@@ -401,6 +429,6 @@ function resultJson(result: unknown): string | null {
   try {
     return toJson(result, 'the result');
   } catch (error) {
-    return JSON.stringify({ notKept: (error as Error).message });
+    return JSON.stringify({ notKept: describeError(error).message });
   }
 }

@@ -1,7 +1,6 @@
 import { Injectable, type Type } from '@nestjs/common';
 import { OnWorkerEvent, Processor, WorkerHost } from '@nestjs/bullmq';
 import { faultPoint } from '@app/faults';
-import { describeError } from '@app/redaction';
 import { DelayedError, type Job, UnrecoverableError, WaitingError } from 'bullmq';
 import { FailedTaskListener } from './failed-task.listener.js';
 import { taskOf } from './dispatcher.js';
@@ -28,24 +27,22 @@ const workerOptions = {
   settings: { backoffStrategy: (_made: number, _type?: string, error?: Error) => (error instanceof FailedAttempt ? error.delay : 0) },
 };
 
-/** What BullMQ stores of a failed attempt: the error's description, without secrets. */
+/** What BullMQ stores of a failed attempt: words of the error's description, which are bounded and without secrets. */
 class FailedAttempt extends Error {
   constructor(
     readonly failure: AttemptFailure,
     readonly delay: number,
   ) {
-    const { message, stack } = describeError(failure.error);
-    super(message);
-    this.stack = stack;
+    super(failure.error.message);
+    this.stack = failure.error.stack;
   }
 }
 
 /** The same for the last attempt: BullMQ must not retry it. */
 class BuriedAttempt extends UnrecoverableError {
   constructor(readonly failure: AttemptFailure) {
-    const { message, stack } = describeError(failure.error);
-    super(message);
-    this.stack = stack;
+    super(failure.error.message);
+    this.stack = failure.error.stack;
   }
 }
 
@@ -72,7 +69,7 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
       case 'buried':
         throw new BuriedAttempt(outcome.failure);
       case 'snooze':
-        this.taskLogger.snoozed(delivery, outcome.reason, outcome.delay);
+        if (!outcome.routine) this.taskLogger.snoozed(delivery, outcome.reason, outcome.delay);
         await job.moveToDelayed(Date.now() + outcome.delay, token);
         throw new DelayedError();
       case 'returned':

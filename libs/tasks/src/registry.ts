@@ -18,12 +18,20 @@ export class TaskRegistry {
     private readonly config: Config,
   ) {}
 
-  /** @throws Error when two handlers claim one type, or a task names a queue that has no weight. */
+  /** @throws Error when two handlers claim one type, one is not made at the start, or a task names a queue that has no weight. */
   load(): void {
     const queues = this.config.QUEUE_WEIGHTS.queues.map((queue) => queue.name);
-    for (const { metatype, instance } of this.discovery.getProviders()) {
+    for (const wrapper of this.discovery.getProviders()) {
+      const { metatype, instance } = wrapper;
       const policy = metatype ? findPolicy(metatype) : undefined;
       if (!policy) continue;
+      // Nest has made no instance of such a provider: what it has in place of one lacks its dependencies.
+      if (wrapper.isTransient || !wrapper.isDependencyTreeStatic()) {
+        throw new Error(
+          `the handler ${(metatype as Type).name} of "${policy.type}" is request-scoped or transient, or depends on a provider that is request-scoped: ` +
+            'a handler is made once, when the worker starts, and there is no request; give it and its dependencies the default scope',
+        );
+      }
       const other = this.tasks.get(policy.type);
       if (other && other.handler !== instance) {
         throw new Error(`two handlers for "${policy.type}": ${other.handler.constructor.name} and ${(metatype as Type).name}`);

@@ -1,12 +1,13 @@
+import { Logger } from '@nestjs/common';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import type { Completions } from './completions.js';
-import { RetryIn, RevokeTask, SkipRetry } from './errors.js';
+import { RetryIn, RevokeTask, SkipRetry, StaleAttempt } from './errors.js';
 import type { Delivery, Outcome } from './job.js';
 import type { Claim, Ledger } from './ledger.js';
 import type { TaskRegistry } from './registry.js';
-import { CRASH_BUDGET, TaskRunner } from './runner.js';
+import { CRASH_BUDGET, HOOK_LIMIT, type TaskMiddleware, TaskRunner } from './runner.js';
 import type { TaskContext } from './task.js';
 
 /** What a worker meets when it runs a delivery. */
@@ -18,6 +19,9 @@ class LedgerModel {
   row: { delivery: number; crashes: number; failures: number } | undefined = { delivery: 0, crashes: 0, failures: 0 };
   effects = 0;
   burials: string[] = [];
+  snoozes: string[] = [];
+  /** Takes no failures, though it is there. */
+  broken = false;
 
   async begin(claim: Claim, crashes: number): Promise<number | undefined> {
     if (!this.owns(claim)) return undefined;
@@ -37,14 +41,21 @@ class LedgerModel {
     return result;
   }
 
-  async recordFailure(_: Claim, failures: number): Promise<void> {
+  async recordFailure(_: Claim, failures: number, error: string, delay: number): Promise<void> {
+    if (this.broken) throw new Error('a rule of the table is broken');
+    refuseWhatPostgresRefuses(error, delay);
     this.row!.failures = failures;
   }
 
-  async recordSnooze(): Promise<void> {}
+  async recordSnooze(_: Claim, reason: string, delay: number): Promise<void> {
+    refuseWhatPostgresRefuses(reason, delay);
+    this.snoozes.push(reason);
+  }
 
-  async bury(claim: Claim, _: number, reason: string): Promise<boolean> {
+  async bury(claim: Claim, _: number, reason: string, error: string, onDead: (manager: unknown) => Promise<void>): Promise<boolean> {
+    refuseWhatPostgresRefuses(error, 0);
     if (!this.owns(claim)) return false;
+    await onDead({ transaction: (work: (inner: unknown) => Promise<void>) => work(undefined) });
     this.row = undefined;
     this.burials.push(reason);
     return true;
@@ -53,6 +64,11 @@ class LedgerModel {
   private owns(claim: Claim): boolean {
     return this.row !== undefined && this.row.delivery <= claim.delivery;
   }
+}
+
+function refuseWhatPostgresRefuses(text: unknown, delay: unknown): void {
+  if (typeof text !== 'string' || text.includes('\0') || !text.isWellFormed()) throw new Error('invalid byte sequence for encoding "UTF8"');
+  if (typeof delay !== 'number' || !Number.isFinite(delay) || delay < 0) throw new Error('interval out of range');
 }
 
 function createRunner(ledger: LedgerModel, next: () => Event): TaskRunner {
@@ -76,6 +92,26 @@ function createRunner(ledger: LedgerModel, next: () => Event): TaskRunner {
   return runner;
 }
 
+// oxlint-disable-next-line unicorn/no-thenable -- what handlers may return and throw
+const withThen = (then: unknown): object => ({ then });
+
+const delivered = (rest: Partial<Delivery>): Delivery => ({
+  id: 'x',
+  type: 't',
+  queue: 'default',
+  payload: { a: 1 },
+  version: 1,
+  options: { maxRetry: 0, timeout: 10_000 },
+  generation: 0,
+  requestId: undefined,
+  keep: false,
+  createdAt: new Date(0).getTime(),
+  number: 1,
+  failures: 0,
+  crashes: 0,
+  ...rest,
+});
+
 describe('TaskRunner, as a state machine', () => {
   it('keeps the three budgets apart, applies effects once, and ends every task once', async () => {
     await fc.assert(
@@ -98,21 +134,12 @@ describe('TaskRunner, as a state machine', () => {
             seen.push({ event: now, outcome: 'crash' });
             continue;
           }
-          const delivery: Delivery = {
-            id: 'x',
-            type: 't',
-            queue: 'default',
-            payload: {},
-            version: 1,
+          const delivery = delivered({
             options: { maxRetry, timeout: 10_000 },
-            generation: 0,
-            requestId: undefined,
-            keep: false,
-            createdAt: new Date(0).getTime(),
             number: count.number,
             failures: count.failures,
             crashes: count.crashes,
-          };
+          });
           const outcome = await runner.run(delivery);
           seen.push({ event: now, outcome: outcome.kind });
           if (outcome.kind === 'retry') count.failures += 1;
@@ -136,5 +163,307 @@ describe('TaskRunner, as a state machine', () => {
       }),
       { numRuns: 500 },
     );
+  });
+});
+
+describe('TaskRunner, whatever is thrown', () => {
+  beforeAll(() => void vi.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined));
+  beforeAll(() => void vi.spyOn(Logger.prototype, 'error').mockImplementation(() => undefined));
+  afterAll(() => vi.restoreAllMocks());
+
+  const trap = () => {
+    throw new Error('a trap');
+  };
+  const revoked = Proxy.revocable({}, {});
+  revoked.revoke();
+  const withGetters = (error: Error) =>
+    Object.defineProperties(error, Object.fromEntries(['message', 'stack', 'cause', 'name', 'delay'].map((key) => [key, { get: trap }])));
+  /** Made anew every time, since some are errors of the engine. */
+  const nasty: [what: string, make: () => unknown][] = [
+    ['a NUL', () => new Error('Unexpected token \0')],
+    ['half a character', () => new Error('\uD83D')],
+    ['a huge error', () => new Error('x'.repeat(2_000_000), { cause: new Error('y'.repeat(2_000_000)) })],
+    ['a revoked proxy', () => revoked.proxy],
+    ['a proxy with traps', () => new Proxy(new Error('x'), { get: trap, getPrototypeOf: trap, has: trap })],
+    ['an heir of such a proxy', () => Object.create(new Proxy({}, { get: trap, getPrototypeOf: trap, has: trap }))],
+    ['getters that throw', () => withGetters(new Error('x'))],
+    ['RetryIn with getters that throw', () => withGetters(new RetryIn(1))],
+    ['RetryIn without a delay', () => Object.assign(new RetryIn(1), { delay: Number.NaN })],
+    ['RetryIn into the past', () => Object.assign(new RetryIn(1), { delay: -1 })],
+    ['RetryIn for ever', () => Object.assign(new RetryIn(1), { delay: Number.POSITIVE_INFINITY })],
+    ['a StaleAttempt of its own', () => new StaleAttempt('of another attempt')],
+    ['a thenable', () => withThen(trap)],
+    ['an error whose message cannot be written', () => Object.freeze(new Error('x'))],
+    [
+      'a cycle',
+      () =>
+        Object.assign(new Error('x'), {
+          get cause() {
+            return this;
+          },
+        }),
+    ],
+    ['an unreachable service, which is no database', () => Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })],
+    ['an aggregate', () => new AggregateError([revoked.proxy, new Error('\0')], '')],
+  ];
+  const thrown = fc.oneof(
+    { weight: 2, arbitrary: fc.constantFrom(...nasty.map(([, make]) => make)) },
+    fc.anything({ withBigInt: true, withNullPrototype: true, withDate: true, withMap: true }).map((value) => () => value),
+    fc.string({ unit: 'binary' }).map((text) => () => new Error(text)),
+  );
+  const place = fc.constantFrom(
+    'handler',
+    'handler, at once',
+    'middleware, before',
+    'middleware, after',
+    'middleware, at once',
+    'hook',
+    'rule',
+    'rule, later',
+    'value of the rule',
+    'schema',
+    'schema, later',
+    'transform',
+    'upcast',
+    'upcast, later',
+  );
+  type Place = typeof place extends fc.Arbitrary<infer T> ? T : never;
+
+  /** Runs deliveries until one ends the task. */
+  async function runToTheEnd(where: Place, make: () => unknown, maxRetry: number, broken = false) {
+    const ledger = new LedgerModel();
+    ledger.broken = broken;
+    let runs = 0;
+    const act = (here: Place) => {
+      if (here === where) throw make();
+    };
+    const later = async (here: Place) => act(here);
+    const handler = {
+      handle: (): unknown => {
+        runs += 1;
+        act('handler, at once');
+        if (['hook', 'rule', 'rule, later', 'value of the rule'].includes(where)) throw new Error('fail');
+        return later('handler');
+      },
+      onDead: () => later('hook'),
+    };
+    const policy = {
+      type: 't',
+      version: where.startsWith('upcast') ? 2 : 1,
+      upcast: (payload: unknown) => {
+        act('upcast');
+        return where === 'upcast, later' ? later('upcast, later') : payload;
+      },
+      payload: z
+        .unknown()
+        .refine(() => (act('schema'), true))
+        .refine(async () => (await later('schema, later'), true))
+        .transform((value) => (act('transform'), value)),
+      backoff: () => {
+        act('rule');
+        if (where === 'rule, later') return later('rule, later') as unknown as number;
+        return (where === 'value of the rule' ? make() : 1) as number;
+      },
+    };
+    const middleware: TaskMiddleware = async (_, next) => {
+      await later('middleware, before');
+      const result = await next();
+      await later('middleware, after');
+      return result;
+    };
+    const atOnce = ((_, next) => {
+      act('middleware, at once');
+      return next();
+    }) as TaskMiddleware;
+    const registry = { find: () => ({ policy, handler }) } as unknown as TaskRegistry;
+    const completions = { add: (claim: Claim) => ledger.deleteCompleted([claim]) } as unknown as Completions;
+    const runner = new TaskRunner(registry, ledger as unknown as Ledger, completions, [middleware, atOnce]);
+    const outcomes: Outcome[] = [];
+    for (let number = 1; number <= maxRetry + 3; number++) {
+      const outcome = await runner.run(delivered({ options: { maxRetry, timeout: 10_000 }, number, failures: number - 1 }));
+      outcomes.push(outcome);
+      if (outcome.kind !== 'retry') break;
+      expect(outcome.delay).toSatisfy(Number.isFinite);
+    }
+    return { ledger, outcomes, runs };
+  }
+
+  it('counts as what it is, and ends in a burial, after every attempt there is', async () => {
+    const unhandled: unknown[] = [];
+    const listen = (reason: unknown) => unhandled.push(reason);
+    process.on('unhandledRejection', listen);
+    try {
+      await fc.assert(
+        fc.asyncProperty(place, thrown, fc.nat(3), async (where, make, maxRetry) => {
+          const { ledger, outcomes } = await runToTheEnd(where, make, maxRetry);
+          const atOnce = /schema|transform|upcast/.test(where);
+          expect(outcomes.map(({ kind }) => kind)).toEqual([...Array.from({ length: atOnce ? 0 : maxRetry }, () => 'retry'), 'buried']);
+          expect(ledger.burials).toEqual([atOnce ? 'unreadable payload' : 'retries exhausted']);
+          // What BullMQ is to store of it, and the log to write.
+          for (const outcome of outcomes) {
+            if (outcome.kind === 'retry' || outcome.kind === 'buried') {
+              expect(JSON.stringify(outcome.failure)).not.toMatch(/\\u0000|\\ud[89a-f]/);
+              expect(JSON.stringify(outcome.failure).length).toBeLessThan(100_000);
+            }
+          }
+        }),
+        { numRuns: 400 },
+      );
+      await new Promise(setImmediate);
+    } finally {
+      process.off('unhandledRejection', listen);
+    }
+    expect(unhandled).toEqual([]);
+  });
+
+  it.each(nasty)('buries a task whose handler throws %s', async (_, make) => {
+    const { ledger, outcomes, runs } = await runToTheEnd('handler', make, 2);
+    expect([outcomes.map(({ kind }) => kind), ledger.burials, runs]).toEqual([['retry', 'retry', 'buried'], ['retries exhausted'], 3]);
+  });
+
+  it('buries a task whose hook never ends', async () => {
+    vi.useFakeTimers();
+    try {
+      const ledger = new LedgerModel();
+      const handler = { handle: () => Promise.reject(new Error('fail')), onDead: () => new Promise(() => undefined) };
+      const registry = { find: () => ({ policy: { type: 't', payload: z.unknown(), version: 1 }, handler }) } as unknown as TaskRegistry;
+      const outcome = new TaskRunner(registry, ledger as unknown as Ledger, {} as Completions).run(delivered({}));
+      await vi.advanceTimersByTimeAsync(HOOK_LIMIT);
+      expect((await outcome).kind).toBe('buried');
+      expect(ledger.burials).toEqual(['retries exhausted']);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it('counts an attempt that the ledger will not record, and waits only for a ledger that is away', async () => {
+    const { outcomes, ledger } = await runToTheEnd('handler', () => new Error('x'), 2, true);
+    expect(outcomes.map(({ kind }) => kind)).toEqual(['retry', 'retry', 'buried']);
+    expect(ledger.burials).toEqual(['retries exhausted']);
+    const away = new LedgerModel();
+    away.recordFailure = () => Promise.reject(Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' }));
+    expect(await createRunner(away, () => 'fail').run(delivered({ options: { maxRetry: 1, timeout: 10_000 } }))).toMatchObject({
+      kind: 'snooze',
+      reason: expect.stringContaining('ledger could not be written'),
+    });
+  });
+
+  it('buries with words of its own, and without the hook, when nothing else can be written', async () => {
+    const ledger = new LedgerModel();
+    const bury = ledger.bury.bind(ledger);
+    const texts: string[] = [];
+    ledger.bury = (claim, failures, reason, error, onDead) => {
+      texts.push(error);
+      return texts.length < 3 ? Promise.reject(new Error('deadlock detected')) : bury(claim, failures, reason, error, onDead);
+    };
+    expect(await createRunner(ledger, () => 'fail').run(delivered({}))).toMatchObject({
+      kind: 'buried',
+      failure: { reason: 'retries exhausted' },
+    });
+    expect(texts).toEqual(['fail', expect.stringContaining('could not be recorded'), expect.stringContaining('could not be recorded')]);
+  });
+});
+
+describe('TaskRunner and its middleware', () => {
+  const run = async (middleware: TaskMiddleware, handle: () => Promise<unknown> = async () => 'result') => {
+    const ledger = new LedgerModel();
+    const policy = { type: 't', payload: z.unknown(), version: 1, backoff: { type: 'fixed' as const, delay: 1 } };
+    const registry = { find: () => ({ policy, handler: { handle } }) } as unknown as TaskRegistry;
+    const completions = { add: (claim: Claim) => ledger.deleteCompleted([claim]) } as unknown as Completions;
+    const runner = new TaskRunner(registry, ledger as unknown as Ledger, completions, [middleware]);
+    return { outcome: await runner.run(delivered({ options: { maxRetry: 1, timeout: 10_000 } })), ledger };
+  };
+  const failed = (message: string) => ({ outcome: { kind: 'retry', failure: { error: { message } } } });
+
+  it('completes no task whose handler was not called, or was called and has failed', async () => {
+    expect(await run(async () => 'forgotten')).toMatchObject(failed('a middleware returned without calling next()'));
+    expect(await run((() => 5) as never)).toMatchObject(failed('a middleware returned without calling next()'));
+    const late = async () => {
+      await new Promise(setImmediate);
+      throw new Error('late');
+    };
+    expect(await run(async (_, next) => void next(), late)).toMatchObject(failed('late'));
+  });
+
+  it('calls the handler once an attempt', async () => {
+    const handle = vi.fn(async () => 'result');
+    expect(
+      await run(async (_, next) => {
+        await next();
+        return next();
+      }, handle),
+    ).toMatchObject(failed('a middleware called next() twice'));
+    expect(handle).toHaveBeenCalledTimes(1);
+    const completed = await run(async (_, next) => {
+      void next();
+      void next();
+      return next().catch(() => 'all the same');
+    }, handle);
+    expect(completed.outcome).toEqual({ kind: 'completed' });
+  });
+
+  it('takes a thenable for a result, and what a thenable throws for an error', async () => {
+    const thenable = (then: (resolve: (value: unknown) => void) => void) => (async () => withThen(then)) as () => Promise<unknown>;
+    expect(
+      await run(
+        (_, next) => next(),
+        thenable((resolve) => resolve(1)),
+      ),
+    ).toMatchObject({ outcome: { kind: 'completed' } });
+    const broken = thenable(() => {
+      throw new Error('then');
+    });
+    expect(await run((_, next) => next(), broken)).toMatchObject(failed('then'));
+  });
+});
+
+describe('TaskRunner and what it does not know', () => {
+  it('puts a task of an unknown type off, free, and says so once', async () => {
+    const warn = vi.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
+    try {
+      const ledger = new LedgerModel();
+      const runner = new TaskRunner({ find: () => undefined } as unknown as TaskRegistry, ledger as unknown as Ledger, undefined as never);
+      for (let number = 1; number <= 3; number++) {
+        // A worker of another release may have been lost with it: that is for one that has the handler to judge.
+        expect(await runner.run(delivered({ number, crashes: 9 }))).toMatchObject({ kind: 'snooze', routine: true, delay: 60_000 });
+      }
+      expect(ledger.snoozes).toEqual(Array.from({ length: 3 }, () => 'no handler for the task type "t" in this worker'));
+      expect(warn.mock.calls).toEqual([
+        [expect.stringContaining("A handler is a provider that carries @Task, listed in the worker's module")],
+      ]);
+    } finally {
+      warn.mockRestore();
+    }
+  });
+
+  it('waits no longer for a schema than for a handler', async () => {
+    const policy = { type: 't', payload: z.unknown().refine(() => new Promise(() => undefined)), version: 1 };
+    const runner = new TaskRunner(
+      { find: () => ({ policy, handler: {} }) } as unknown as TaskRegistry,
+      new LedgerModel() as unknown as Ledger,
+      undefined as never,
+    );
+    const outcome = await runner.run(delivered({ options: { maxRetry: 0, timeout: 20 } }));
+    expect(outcome).toMatchObject({ kind: 'buried', failure: { error: { message: 'the attempt ran into its timeout' } } });
+  });
+
+  it('says once that a backoff rule fails', async () => {
+    const warn = vi.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
+    try {
+      const policy = { type: 't', payload: z.unknown(), version: 1, backoff: () => Promise.reject(new Error(String(Math.random()))) };
+      const handler = { handle: () => Promise.reject(new Error('x')) };
+      const runner = new TaskRunner(
+        { find: () => ({ policy, handler }) } as unknown as TaskRegistry,
+        new LedgerModel() as unknown as Ledger,
+        undefined as never,
+      );
+      for (let number = 1; number <= 3; number++) {
+        const outcome = await runner.run(delivered({ number, failures: number - 1, options: { maxRetry: 9, timeout: 10_000 } }));
+        expect(outcome).toMatchObject({ kind: 'retry', delay: expect.toSatisfy((delay: number) => delay >= 15_000) });
+      }
+      expect(warn).toHaveBeenCalledTimes(1);
+    } finally {
+      warn.mockRestore();
+    }
   });
 });

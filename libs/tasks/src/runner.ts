@@ -1,10 +1,12 @@
 import { Inject, Injectable, Logger, Optional } from '@nestjs/common';
 import { faultPoint } from '@app/faults';
-import { describeError, scrub } from '@app/redaction';
+import { isTransient } from '@app/postgres';
+import { describeError } from '@app/redaction';
 import { z } from 'zod';
-import { backoffDelay } from './backoff.js';
+import { backoffDelay, defaultBackoff } from './backoff.js';
 import { Completions } from './completions.js';
 import { RetryIn, RevokeTask, SkipRetry, StaleAttempt, TaskTimeout } from './errors.js';
+import { milliseconds } from './duration.js';
 import type { AttemptFailure, Delivery, Outcome } from './job.js';
 import { type Claim, Ledger } from './ledger.js';
 import { type RegisteredTask, TaskRegistry } from './registry.js';
@@ -14,13 +16,22 @@ import { runInTask } from './task-scope.js';
 /** How often a task may take its worker down before it is buried as poison. */
 export const CRASH_BUDGET = 3;
 
-/** How long a payload of a newer version waits for a worker that knows it. Milliseconds. */
-const NEWER_VERSION_DELAY = 60_000;
+/** How long a task of a type or a version that this worker does not know waits for one that does. Milliseconds. */
+const UNKNOWN_DELAY = 60_000;
+
+/** How long a delivery waits that the ledger could not be told of. Milliseconds. */
+const LEDGER_DELAY = 5_000;
+
+/** How long an `onDead` hook may take. Milliseconds. */
+export const HOOK_LIMIT = 20_000;
+
+/** How many different things are said once; more than there are types of tasks. */
+const MAX_SAID = 1_000;
 
 /** How long a handler may take to end once its lock is lost. Milliseconds. */
 const LOST_LOCK_GRACE = 10_000;
 
-/** Runs around every handler, outermost first; it must call `next` and return what that returns. */
+/** Runs around every handler, outermost first; it must call `next`, once, and return what that returns. */
 export type TaskMiddleware = (task: TaskContext, next: () => Promise<unknown>) => Promise<unknown>;
 export const TASK_MIDDLEWARE = Symbol('waybill.task-middleware');
 
@@ -49,6 +60,7 @@ class Burial extends Error {
 export class TaskRunner {
   private readonly logger = new Logger('TaskRunner');
   private readonly running = new Map<string, Attempt>();
+  private readonly said = new Set<string>();
 
   constructor(
     private readonly registry: TaskRegistry,
@@ -64,20 +76,9 @@ export class TaskRunner {
     const attempt = new Attempt(delivery, claim, this.ledger);
     this.running.set(delivery.id, attempt);
     try {
-      if (delivery.number > 1 || delivery.crashes > 0) {
-        const crashes = await this.ledger.begin(claim, delivery.crashes);
-        if (crashes === undefined) return { kind: 'completed', moot: 'the task is done or cancelled' };
-        if (crashes > CRASH_BUDGET)
-          throw new Burial('crashed its worker', new Error(`its worker was lost ${crashes} times while running it`));
-      }
-      return await this.attempt(attempt, task);
-    } catch (thrown) {
-      try {
-        return await this.fail(attempt, task, thrown);
-      } catch (ledgerError) {
-        // The ledger cannot be told now. The delivery is repeated until it can.
-        return { kind: 'snooze', reason: `the ledger could not be written: ${describeError(ledgerError).message}`, delay: 5_000 };
-      }
+      return await this.deliver(attempt, task);
+    } catch (error) {
+      return await this.endUnrecorded(attempt, task, error);
     } finally {
       if (this.running.get(delivery.id) === attempt) this.running.delete(delivery.id);
     }
@@ -94,100 +95,290 @@ export class TaskRunner {
     for (const attempt of this.running.values()) attempt.interrupt(interruption);
   }
 
-  private async attempt(attempt: Attempt, task: RegisteredTask | undefined): Promise<Outcome> {
+  /** @throws what the ledger throws, and nothing else. */
+  private async deliver(attempt: Attempt, task: RegisteredTask | undefined): Promise<Outcome> {
     const { delivery, claim } = attempt;
-    if (!task) {
-      throw new Error(
-        `no handler for the task type "${delivery.type}": a handler is a provider with @Task(), listed in the worker's module; or is this worker older than the api?`,
-      );
+    let crashes = 0;
+    if (delivery.number > 1 || delivery.crashes > 0) {
+      const counted = await this.ledger.begin(claim, delivery.crashes);
+      if (counted === undefined) return { kind: 'completed', moot: 'the task is done or cancelled' };
+      crashes = counted;
     }
-    const { policy, handler } = task;
-    if (delivery.version > policy.version) {
-      throw new RetryIn(NEWER_VERSION_DELAY, `the payload has version ${delivery.version}; this worker knows ${policy.version}`);
+    // Before its crashes are judged: the burial is for a worker that has the handler's hook and knows the payload.
+    if (!task) return this.putOffUnknown(attempt);
+    if (delivery.version > task.policy.version) return this.putOffNewer(attempt, task);
+    let result: unknown;
+    try {
+      if (crashes > CRASH_BUDGET) {
+        throw new Burial('crashed its worker', new Error(`its worker was lost ${crashes} times while running it`));
+      }
+      result = await this.perform(attempt, task);
+    } catch (thrown) {
+      // A handler, a middleware, an upcast or a schema: they may throw whatever they like.
+      return this.conclude(attempt, task, thrown);
     }
-    const payload = readPayload(delivery, task);
+    await faultPoint('worker.before-completion');
+    if (attempt.completed) {
+      if (delivery.keep && result !== undefined) await this.keepResult(attempt, result);
+    } else if (delivery.keep) {
+      await this.ledger.keepCompleted(claim, result);
+    } else {
+      await this.completions.add(claim);
+    }
+    await faultPoint('worker.after-completion');
+    return { kind: 'completed' };
+  }
+
+  /** Reads the payload and runs the handler inside the middleware, within the attempt's time. @throws whatever these do. */
+  private async perform(attempt: Attempt, task: RegisteredTask): Promise<unknown> {
     const stop = limitTime(attempt);
     try {
-      const chain = this.middleware.reduceRight<() => Promise<unknown>>(
-        (next, layer) => () => layer(attempt, next),
-        async () => {
-          await faultPoint('worker.in-handler');
-          return handler.handle(payload, attempt);
-        },
+      let handled: Promise<unknown> | undefined;
+      let isPending = true;
+      let payload: unknown;
+      const handle = async () => {
+        await faultPoint('worker.in-handler');
+        try {
+          return await task.handler.handle(payload, attempt);
+        } finally {
+          isPending = false;
+        }
+      };
+      const handleOnce = (): Promise<unknown> => {
+        if (handled) return rejected(new Error('a middleware called next() twice'));
+        handled = handle();
+        // Whoever has not waited for it is told below; a rejection that nobody takes would end the process.
+        handled.catch(() => undefined);
+        return handled;
+      };
+      const chain = this.middleware.reduceRight<() => Promise<unknown>>((next, layer) => async () => layer(attempt, next), handleOnce);
+      return await runInTask(attempt, () =>
+        attempt.untilInterrupted(async () => {
+          payload = await readPayload(attempt.delivery, task);
+          const result = await chain();
+          // Done without its handler having run, a task would be lost.
+          if (!handled) throw new Error('a middleware returned without calling next()');
+          if (isPending) await handled;
+          return result;
+        }),
       );
-      const result = await runInTask(attempt, () => attempt.untilInterrupted(chain()));
-      await faultPoint('worker.before-completion');
-      if (!attempt.completed) {
-        if (delivery.keep) await this.ledger.keepCompleted(claim, result);
-        else await this.completions.add(claim);
-      }
-      await faultPoint('worker.after-completion');
-      return { kind: 'completed' };
     } finally {
       stop();
     }
   }
 
-  private async fail(attempt: Attempt, task: RegisteredTask | undefined, thrown: unknown): Promise<Outcome> {
-    const { delivery, claim } = attempt;
+  /** Decides and records how an attempt ends that has thrown. @throws what the ledger throws. */
+  private async conclude(attempt: Attempt, task: RegisteredTask, thrown: unknown): Promise<Outcome> {
+    const { claim, interrupted } = attempt;
     if (attempt.completed) return { kind: 'completed', moot: `failed after it was done: ${describeError(thrown).message}` };
-    if (thrown instanceof StaleAttempt) return { kind: 'completed', moot: thrown.message };
-    if (thrown instanceof RevokeTask) {
+    // Only this attempt's own, for one that a handler has kept from another attempt says nothing about this one.
+    if (thrown !== undefined && thrown === attempt.stale) return { kind: 'completed', moot: attempt.stale.message };
+    if (isA(thrown, RevokeTask)) {
       await this.ledger.deleteCompleted([claim]);
-      return { kind: 'completed', moot: `revoked: ${scrub(thrown.message)}` };
+      return { kind: 'completed', moot: `revoked: ${describeError(thrown).message}` };
     }
-    if (thrown instanceof RetryIn) {
-      const reason = scrub(thrown.message);
-      await this.ledger.recordSnooze(claim, reason, thrown.delay);
-      return { kind: 'snooze', reason, delay: thrown.delay };
+    if (isA(thrown, RetryIn)) {
+      const delay = delayOf(thrown);
+      if (delay !== undefined) return this.putOff(attempt, describeError(thrown).message, delay);
     }
-    if (thrown instanceof Interrupted) {
-      if (thrown.interruption === 'shutdown') return { kind: 'returned' };
-      if (thrown.interruption === 'lock lost') return { kind: 'lost' };
-      if (thrown.interruption === 'cancelled') return { kind: 'completed', moot: 'cancelled' };
+    if (interrupted && thrown === interrupted) {
+      if (interrupted.interruption === 'shutdown') return { kind: 'returned' };
+      if (interrupted.interruption === 'lock lost') return { kind: 'lost' };
+      if (interrupted.interruption === 'cancelled') return { kind: 'completed', moot: 'cancelled' };
+      return this.fail(attempt, task, new TaskTimeout(`the attempt ran into its ${interrupted.interruption}`));
     }
-    const error = thrown instanceof Interrupted ? new TaskTimeout(`the attempt ran into its ${thrown.interruption}`) : thrown;
-    const failure: AttemptFailure = { attempt: attempt.attempt, maxAttempts: attempt.maxAttempts, error };
-    const delay = backoffDelay(delivery.options.backoff ?? task?.policy.backoff, delivery.failures, error);
+    return this.fail(attempt, task, thrown);
+  }
+
+  /** Records an attempt that failed, and that the task is retried or buried. @throws what the ledger throws. */
+  private async fail(attempt: Attempt, task: RegisteredTask, error: unknown): Promise<Outcome> {
+    const { delivery, claim } = attempt;
+    const delay = this.delayAfter(delivery, task, error);
     const reason = deathOf(error, delivery, delay);
+    const description = describeError(isA(error, Burial) ? error.cause : error);
+    const failure: AttemptFailure = { attempt: attempt.attempt, maxAttempts: attempt.maxAttempts, error: description };
     if (reason === undefined) {
-      await this.ledger.recordFailure(claim, attempt.attempt, describeError(error).message, delay);
+      await this.ledger.recordFailure(claim, attempt.attempt, description.message, delay);
       return { kind: 'retry', failure, delay };
     }
-    const cause = error instanceof Burial ? error.cause : error;
-    const message = describeError(cause).message;
-    const dead = { id: delivery.id, type: delivery.type, reason, error: message };
-    const buried = await this.ledger.bury(claim, attempt.attempt, reason, message, async (manager) => {
+    return this.bury(attempt, { ...failure, reason }, task);
+  }
+
+  /** @param task undefined when no hook is to be called. @throws what the ledger throws. */
+  private async bury(
+    { delivery, claim, attempt }: Attempt,
+    failure: AttemptFailure & { reason: DeathReason },
+    task: RegisteredTask | undefined,
+  ): Promise<Outcome> {
+    const { reason } = failure;
+    const dead = { id: delivery.id, type: delivery.type, reason, error: failure.error.message };
+    const buried = await this.ledger.bury(claim, attempt, reason, dead.error, async (manager) => {
       try {
         // A savepoint: a hook that fails leaves nothing behind, and the task is buried all the same.
-        await manager.transaction(async (inner) => task?.handler.onDead?.(delivery.payload, dead, inner));
-      } catch (err) {
-        this.logger.error({ err, taskId: delivery.id, taskType: delivery.type }, 'the onDead hook failed');
+        await manager.transaction(async (inner) => withinHookLimit(task?.handler.onDead?.(delivery.payload, dead, inner)));
+      } catch (thrown) {
+        this.report('the onDead hook failed', delivery, thrown);
       }
     });
-    if (!buried) return { kind: 'completed', moot: 'the task is done or cancelled' };
-    return { kind: 'buried', failure: { ...failure, error: cause, reason } };
+    return buried ? { kind: 'buried', failure } : { kind: 'completed', moot: 'the task is done or cancelled' };
   }
+
+  /**
+   * Ends a delivery whose end the ledger did not take. A database that is away, or
+   * has cut a statement of the ledger short, is waited for, at no cost to the task. Anything else would be the same the next
+   * time: the attempt counts, and is recorded in words that can always be written.
+   */
+  private async endUnrecorded(attempt: Attempt, task: RegisteredTask | undefined, error: unknown): Promise<Outcome> {
+    const { delivery, claim } = attempt;
+    const wait = (cause: unknown): Outcome => {
+      const reason = `the ledger could not be written: ${describeError(cause).message}`;
+      return { kind: 'snooze', reason, delay: LEDGER_DELAY };
+    };
+    // A task that this worker does not know has made no attempt.
+    if (!task || isTransient(error)) return wait(error);
+    this.report('the end of an attempt could not be recorded as it was', delivery, error);
+    const description = describeError(new Error('the end of the attempt could not be recorded; the log says why'));
+    const failure: AttemptFailure = { attempt: attempt.attempt, maxAttempts: attempt.maxAttempts, error: description };
+    const delay = defaultBackoff(delivery.failures);
+    const reason = deathOf(undefined, delivery, delay);
+    if (reason === undefined) {
+      try {
+        await this.ledger.recordFailure(claim, attempt.attempt, description.message, delay);
+      } catch (again) {
+        if (isTransient(again)) return wait(again);
+        // The dispatcher counts it all the same.
+        this.report('a failed attempt could not be recorded', delivery, again);
+      }
+      return { kind: 'retry', failure, delay };
+    }
+    let last: unknown;
+    // The hook may be what the burial failed for.
+    for (const withHook of [task, undefined]) {
+      try {
+        return await this.bury(attempt, { ...failure, reason }, withHook);
+      } catch (again) {
+        if (isTransient(again)) return wait(again);
+        last = again;
+      }
+    }
+    this.report('a task could not be buried, and is tried again', delivery, last);
+    return wait(last);
+  }
+
+  /** The result is the last thing, and no reason to say that the task is not done. */
+  private async keepResult({ claim, delivery }: Attempt, result: unknown): Promise<void> {
+    try {
+      await this.ledger.keepResult(claim, result);
+    } catch (error) {
+      // The database went away after the effects were committed, or will not have it.
+      this.report('the result of a task that is done could not be kept', delivery, error);
+    }
+  }
+
+  private putOffUnknown(attempt: Attempt): Promise<Outcome> {
+    const { type } = attempt.delivery;
+    this.sayOnce(
+      type,
+      `no handler for the task type "${type}": its tasks wait for a worker that has one. ` +
+        "A handler is a provider that carries @Task, listed in the worker's module",
+    );
+    return this.putOff(attempt, `no handler for the task type "${type}" in this worker`, UNKNOWN_DELAY, true);
+  }
+
+  private putOffNewer(attempt: Attempt, { policy }: RegisteredTask): Promise<Outcome> {
+    const reason = `the payload has version ${attempt.delivery.version}; this worker knows ${policy.version}`;
+    this.sayOnce(`${policy.type} ${attempt.delivery.version}`, `"${policy.type}": ${reason}. Such tasks wait for a newer worker`);
+    return this.putOff(attempt, reason, UNKNOWN_DELAY, true);
+  }
+
+  private async putOff({ claim }: Attempt, reason: string, delay: number, routine?: true): Promise<Outcome> {
+    await this.ledger.recordSnooze(claim, reason, delay);
+    return { kind: 'snooze', reason, delay, ...(routine && { routine }) };
+  }
+
+  /** How long until the next attempt; a rule that fails is no reason that there is none. */
+  private delayAfter(delivery: Delivery, { policy }: RegisteredTask, error: unknown): number {
+    try {
+      return backoffDelay(delivery.options.backoff ?? policy.backoff, delivery.failures, error);
+    } catch (thrown) {
+      // A task's own rule may throw whatever it likes.
+      this.sayOnce(
+        `${policy.type} backoff`,
+        `the backoff rule of "${policy.type}" failed, and the default one is used: ${describeError(thrown).message}`,
+      );
+      return defaultBackoff(delivery.failures);
+    }
+  }
+
+  /** Says what is the same for many tasks, once in the life of this process. */
+  private sayOnce(key: string, text: string): void {
+    if (this.said.has(key) || this.said.size >= MAX_SAID) return;
+    this.said.add(key);
+    this.logger.warn(text);
+  }
+
+  private report(what: string, delivery: Delivery, thrown: unknown): void {
+    this.logger.error({ err: describeError(thrown), taskId: delivery.id, taskType: delivery.type }, what);
+  }
+}
+
+/** Waits for a hook, which holds its task's row and a transaction: Postgres ends one that is idle for 60 s, and with it the burial. @throws what the hook does. */
+async function withinHookLimit(hook: Promise<void> | undefined): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new TaskTimeout(`the hook took longer than ${HOOK_LIMIT} ms`)), HOOK_LIMIT);
+  });
+  await Promise.race([hook, limit]).finally(() => clearTimeout(timer));
+}
+
+/** `instanceof` for whatever was thrown: the prototype of a proxy may throw. */
+function isA<T>(thrown: unknown, type: abstract new (...args: never[]) => T): thrown is T {
+  try {
+    return thrown instanceof type;
+  } catch {
+    // Such a proxy: it is none of ours.
+    return false;
+  }
+}
+
+/** The delay that a handler asked for, or undefined when it is none: then the attempt has failed. */
+function delayOf(thrown: RetryIn): number | undefined {
+  try {
+    return milliseconds(thrown.delay, 'RetryIn');
+  } catch {
+    // Written over, or a getter that throws.
+    return undefined;
+  }
+}
+
+/** A rejection that is somebody's to take, and ends no process when nobody does. */
+function rejected(error: Error): Promise<never> {
+  const promise = Promise.reject<never>(error);
+  promise.catch(() => undefined);
+  return promise;
 }
 
 /** Why a failed attempt is the last one, or undefined when another follows. */
 function deathOf(error: unknown, delivery: Delivery, delay: number): DeathReason | undefined {
-  if (error instanceof Burial) return error.reason;
-  if (error instanceof SkipRetry) return 'retry skipped';
+  if (isA(error, Burial)) return error.reason;
+  if (isA(error, SkipRetry)) return 'retry skipped';
   if (delivery.failures >= delivery.options.maxRetry) return 'retries exhausted';
   const { deadline } = delivery.options;
   if (deadline !== undefined && Date.now() + delay >= Date.parse(deadline)) return 'deadline passed';
   return undefined;
 }
 
-function readPayload(delivery: Delivery, { policy }: RegisteredTask): unknown {
+/** @throws Burial for a payload that the task does not take. */
+async function readPayload(delivery: Delivery, { policy }: RegisteredTask): Promise<unknown> {
   let { payload } = delivery;
+  let result: z.ZodSafeParseResult<unknown>;
   try {
-    if (delivery.version < policy.version && policy.upcast) payload = policy.upcast(payload, delivery.version);
-  } catch (error) {
-    throw new Burial('unreadable payload', error);
+    if (delivery.version < policy.version && policy.upcast) payload = await policy.upcast(payload, delivery.version);
+    result = await policy.payload.safeParseAsync(payload);
+  } catch (thrown) {
+    // An upcast, a refinement or a transform may throw whatever they like.
+    throw new Burial('unreadable payload', thrown);
   }
-  const result = policy.payload.safeParse(payload);
   // Zod's text names the paths and what was expected, never the values.
   if (!result.success) throw new Burial('unreadable payload', new Error(z.prettifyError(result.error)));
   return result.data;
@@ -211,8 +402,11 @@ class Attempt implements TaskContext {
   readonly attempt: number;
   readonly maxAttempts: number;
   readonly requestId: string | undefined;
+  /** Its effects and its completion are committed. */
   completed = false;
-  private interrupted: Interrupted | undefined;
+  /** What {@link transaction} was refused with. */
+  stale: StaleAttempt | undefined;
+  interrupted: Interrupted | undefined;
   private onInterrupt: ((interrupted: Interrupted) => void) | undefined;
   private controller: AbortController | undefined;
 
@@ -256,7 +450,7 @@ class Attempt implements TaskContext {
    * told, and may still end. The fence decides whether that counts, and when it
    * does, the delivery that comes after finds nothing to do.
    */
-  untilInterrupted(work: Promise<unknown>): Promise<unknown> {
+  untilInterrupted(work: () => Promise<unknown>): Promise<unknown> {
     return new Promise((resolve, reject) => {
       let grace: NodeJS.Timeout | undefined;
       this.onInterrupt = (interrupted) => {
@@ -264,7 +458,7 @@ class Attempt implements TaskContext {
         else reject(interrupted);
       };
       if (this.interrupted) this.onInterrupt(this.interrupted);
-      work.then(
+      work().then(
         (result) => {
           clearTimeout(grace);
           resolve(result);
@@ -280,14 +474,19 @@ class Attempt implements TaskContext {
 
   async transaction<T>(work: Parameters<TaskContext['transaction']>[0]): Promise<T> {
     this.throwIfInterrupted();
-    const result = await this.ledger.completeWith(this.claim, this.delivery.keep, async (manager) => {
-      const value = await work(manager);
-      this.throwIfInterrupted();
-      return value as T;
-    });
-    this.completed = true;
-    await faultPoint('effect.after-commit');
-    return result;
+    try {
+      const result = await this.ledger.completeWith(this.claim, this.delivery.keep, async (manager) => {
+        const value = await work(manager);
+        this.throwIfInterrupted();
+        return value as T;
+      });
+      this.completed = true;
+      await faultPoint('effect.after-commit');
+      return result;
+    } catch (error) {
+      if (isA(error, StaleAttempt)) this.stale = error;
+      throw error;
+    }
   }
 
   async progress(value: unknown): Promise<void> {

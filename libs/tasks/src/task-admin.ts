@@ -3,13 +3,12 @@ import { DataSource, type EntityManager } from 'typeorm';
 import { uniqueViolation } from '@app/postgres';
 import { jobId } from './dispatcher.js';
 import { answered } from './deadline.js';
-import { toJson } from './json.js';
-import { CANCEL_CHANNEL, type DispatchedTask, KEY_IS_FREE } from './ledger.js';
+import { payloadJson } from './json.js';
+import { CANCEL_CHANNEL, type DispatchedTask, KEY_IS_FREE, withEvent } from './ledger.js';
 import { QueuePauses } from './queue-pauses.js';
 import { TaskQueues } from './queues.js';
 import { TaskRegistry } from './registry.js';
 import { QueuePause, TaskRecord } from './task-record.entity.js';
-import { z } from 'zod';
 import { InvalidTask } from './errors.js';
 import { type CancelResult, explain, idsOf, type TaskFilter } from './operator-texts.js';
 import { TASK_CHANNEL } from './waker.js';
@@ -361,26 +360,15 @@ export class TaskAdmin {
   private async replacePayload(manager: EntityManager, task: TaskRecord, payload: unknown): Promise<void> {
     const registered = this.registry.find(task.type);
     if (!registered) throw new InvalidTask(`nothing here knows the payload of "${task.type}"`);
-    const result = registered.policy.payload.safeParse(payload);
-    if (!result.success) throw new InvalidTask(`the payload does not fit "${task.type}": ${z.prettifyError(result.error)}`);
-    const json = payloadJson(payload);
+    const json = await payloadJson(registered.policy, payload);
     await manager.query('UPDATE task SET payload = $2, version = $3 WHERE id = $1', [task.id, json, registered.policy.version]);
-  }
-}
-
-/** @throws InvalidTask for what cannot be written. */
-function payloadJson(payload: unknown): string {
-  try {
-    return toJson(payload, 'the payload');
-  } catch (error) {
-    throw new InvalidTask((error as Error).message);
   }
 }
 
 /** A dead task begins again, as a new job. */
 const REVIVE = `state = 'pending', generation = generation + 1, delivery = 0, failures = 0, crashes = 0, run_at = now(),
   reason = NULL, error = NULL, finished_at = NULL, unique_key = COALESCE(unique_key, released_key), released_key = NULL,
-  history = history || jsonb_build_array(jsonb_build_object('at', now(), 'what', 'brought back by an operator'))`;
+  ${withEvent("'brought back by an operator'")}`;
 
 function where(filter: TaskFilter): { sql: string; values: unknown[] } {
   const values: unknown[] = [];

@@ -1,7 +1,7 @@
 import type { Type } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import type { z } from 'zod';
-import type { Backoff, BackoffFunction } from './backoff.js';
+import { type Backoff, backoffDelay, type BackoffFunction } from './backoff.js';
 import { type Duration, milliseconds } from './duration.js';
 
 /**
@@ -105,7 +105,7 @@ export interface TaskDeclaration<Schema extends z.ZodType> extends TaskOptions {
   backoff?: Backoff | BackoffFunction;
   /** The version of the payload's schema, from 1. Raise it when yesterday's payloads no longer fit. */
   version?: number;
-  /** Brings a payload of an older version up to this one. */
+  /** Brings a payload of an older version up to this one; a promise of it is waited for. */
   upcast?: (payload: unknown, version: number) => unknown;
   /** Runs the task by itself, with the payload `{}`, which its schema must take. */
   schedule?: Schedule;
@@ -139,6 +139,8 @@ const DEFAULT_TIMEOUT = '30m';
 export function Task<Schema extends z.ZodType>(declaration: TaskDeclaration<Schema>) {
   const { type, payload, backoff, upcast, schedule } = declaration;
   if (!TYPE.test(type)) throw new Error(`the task type "${type}" must be words of a-z, 0-9 and _, joined by dots`);
+  // A rule that is written down is tried here; one that is a function has to see an error.
+  if (typeof backoff === 'object') backoffDelay(backoff, 0, undefined);
   const policy: TaskPolicy = {
     type,
     payload,
