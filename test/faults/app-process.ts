@@ -180,8 +180,8 @@ const OUTCOMES: Readonly<Record<string, 'completed' | 'failed' | 'buried'>> = {
 
 /** Nothing of the developer's own configuration reaches the system under test. */
 function baseEnvironment(): Record<string, string> {
-  const { PATH = '', HOME = '', TMPDIR } = process.env;
-  return { PATH, HOME, ...(TMPDIR !== undefined && { TMPDIR }) };
+  const { PATH = '', HOME = '', NODE_COMPILE_CACHE = '', TMPDIR } = process.env;
+  return { PATH, HOME, NODE_COMPILE_CACHE, ...(TMPDIR !== undefined && { TMPDIR }) };
 }
 
 /** The state of a process as `ps` spells it, `T` when it is stopped. */
