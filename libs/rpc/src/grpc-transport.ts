@@ -11,7 +11,9 @@ import {
 } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import { type GrpcOptions, Transport } from '@nestjs/microservices';
-import { logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withRequestId } from './call.js';
+import { logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCaller } from './call.js';
+import { clientAddress, type Trust } from './client-address.js';
+import { withDetails } from './grpc-error.js';
 import { GrpcHealth } from './grpc-health.js';
 import { MAX_REQUEST_BYTES } from './http-transport.js';
 import type { Readiness } from './readiness.js';
@@ -60,6 +62,8 @@ export interface GrpcTransportOptions {
   /** Whether server reflection tells callers about the services. */
   readonly reflection: boolean;
   readonly readiness: Readiness;
+  /** Which proxies are believed when they say for whom they call. */
+  readonly trust: Trust;
 }
 
 /**
@@ -127,12 +131,14 @@ export class GrpcTransport {
     const rpc = method.path.slice(1);
     let requestId: string | undefined;
     const id = () => (requestId ??= requestIdFrom(undefined));
+    const peer = call.getConnectionInfo().remoteAddress;
+    let client = clientAddress(peer, undefined, this.options.trust);
     let ended = false;
     const end = (code: Code) => {
       if (ended) return;
       ended = true;
       this.endStream.delete(endStream);
-      logCall('grpc', rpc, code, startedAt, id());
+      logCall({ transport: 'grpc', rpc, code, startedAt, requestId: id(), client });
     };
     const endStream = () => call.sendStatus({ code: Code.UNAVAILABLE as number, details: 'the server is shutting down', metadata: null });
     // A watched stream has no end of its own, and would hold up a shutdown.
@@ -141,7 +147,7 @@ export class GrpcTransport {
     // Not by a responder: grpc-js answers what it refuses itself, such as a message that is too large, past those.
     const sendStatus = call.sendStatus.bind(call);
     call.sendStatus = (status) => {
-      const metadata = status.metadata ?? new Metadata();
+      const metadata = withDetails(status.code as number, status.details ?? '', status.metadata ?? new Metadata());
       metadata.set(REQUEST_ID, id());
       end(status.code as number);
       sendStatus({ ...status, metadata });
@@ -152,10 +158,12 @@ export class GrpcTransport {
         next({
           onReceiveMetadata: (metadata, pass) => {
             requestId ??= requestIdFrom(metadata.get(REQUEST_ID)[0]);
+            const forwardedFor = metadata.get('x-forwarded-for').join(', ');
+            if (forwardedFor !== '') client = clientAddress(peer, forwardedFor, this.options.trust);
             pass(metadata);
           },
           // From here the handler of a unary call runs.
-          onReceiveHalfClose: (pass) => withRequestId(id(), pass),
+          onReceiveHalfClose: (pass) => withCaller({ requestId: id(), client }, pass),
           onCancel: () => end(Code.CANCELLED),
         }),
       sendMetadata: (metadata, next) => {

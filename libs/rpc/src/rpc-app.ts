@@ -4,6 +4,7 @@ import type { DynamicModule, LoggerService, Type } from '@nestjs/common';
 import { ModulesContainer, NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { Config } from '@app/config';
+import { trustOf } from './client-address.js';
 import { GrpcTransport } from './grpc-transport.js';
 import { HttpTransport } from './http-transport.js';
 import { Readiness } from './readiness.js';
@@ -16,7 +17,7 @@ const SHUTDOWN_TIMEOUT = 10_000;
 
 /** What an app serves, and where. */
 export interface RpcAppOptions {
-  readonly config: Pick<Config, 'HOST' | 'HTTP_PORT' | 'GRPC_PORT' | 'isProduction'>;
+  readonly config: Pick<Config, 'HOST' | 'HTTP_PORT' | 'GRPC_PORT' | 'isProduction'> & Partial<Pick<Config, 'TRUST_PROXY'>>;
   /** The services whose methods the module's controllers implement with `@Rpc()`. */
   readonly services: readonly DescService[];
   /** Recognises errors of the composition; by default none. */
@@ -52,7 +53,8 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
   await assertPortAvailable(config.HOST, config.HTTP_PORT, 'HTTP_PORT');
   await assertPortAvailable(config.HOST, config.GRPC_PORT, 'GRPC_PORT');
 
-  const http = new HttpTransport();
+  const trust = trustOf(config.TRUST_PROXY ?? false);
+  const http = new HttpTransport(trust);
   const nest = await NestFactory.create<NestFastifyApplication>(module, http, {
     abortOnError: false,
     ...(options.logger === undefined ? { bufferLogs: true } : { logger: options.logger }),
@@ -70,6 +72,7 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
     url: `${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${config.GRPC_PORT}`,
     reflection: !config.isProduction,
     readiness: nest.get(Readiness, { strict: false }),
+    trust,
   });
   nest.connectMicroservice(grpc.microserviceOptions(), { inheritAppConfig: true });
 
