@@ -11,3 +11,5 @@ export {
   type RetryInfo,
 } from './gen/google/rpc/error_details_pb.js';
 export { StatusSchema, type Status } from './gen/google/rpc/status_pb.js';
+// grpc.health.v1, which the rpc library serves: what server reflection tells of it.
+export { file_health_v1_health as healthFile } from './gen/health/v1/health_pb.js';

@@ -7,7 +7,7 @@ const STATUS_DETAILS = 'grpc-status-details-bin';
 
 /** What grpc-js makes a status of. */
 export interface GrpcStatus {
-  readonly code: Code;
+  readonly code: number;
   readonly details: string;
   readonly metadata: Metadata;
 }

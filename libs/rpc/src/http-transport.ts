@@ -6,6 +6,7 @@ import { logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCaller } from './c
 import { clientAddress, type Trust } from './client-address.js';
 import { rpcNameOf } from './http-binding.js';
 import { answeredCode, sendError } from './http-error.js';
+import { Bounded, BoundedConnections, type Limits } from './limits.js';
 import { Code, RpcError } from './rpc-error.js';
 
 /** The largest request, in bytes, on either transport. */
@@ -25,14 +26,15 @@ const ANSWER_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-control': '
  */
 export class HttpTransport extends FastifyAdapter {
   private readonly methodsOf = new Map<string, Set<string>>();
-  private readonly idleSockets = new Set<Socket>();
+  private readonly connections: BoundedConnections<Socket>;
+  private readonly arriving: Bounded<Socket>;
   private draining = false;
 
   /** Runs while the server closes, and is waited for; is given the end of the server's own calls. */
   onDrain: (closed: Promise<void>) => Promise<void> = (closed) => closed;
 
   /** @param trust which proxies are believed when they say for whom they call. */
-  constructor(trust: Trust) {
+  constructor(trust: Trust, limits: Limits) {
     super({
       trustProxy: trust,
       bodyLimit: MAX_REQUEST_BYTES,
@@ -51,6 +53,8 @@ export class HttpTransport extends FastifyAdapter {
       },
       clientErrorHandler: (failure: Error & { code?: string }, socket: Socket) => refuseConnection(failure, socket, trust),
     });
+    this.connections = new BoundedConnections(limits.connections, (socket) => socket.destroy());
+    this.arriving = new Bounded(limits.arriving, (socket) => socket.destroy());
     const fastify = this.getInstance();
     fastify.addHook('onRoute', (route) => this.registerRoute(route));
     fastify.addHook('onRequest', (request, reply, done) => {
@@ -79,7 +83,7 @@ export class HttpTransport extends FastifyAdapter {
 
   override initHttpServer(...args: Parameters<FastifyAdapter['initHttpServer']>): void {
     super.initHttpServer(...args);
-    this.trackIdleSockets();
+    this.trackConnections();
   }
 
   /** Answers every other method of a known path with 405; call it when all routes are registered. */
@@ -106,7 +110,7 @@ export class HttpTransport extends FastifyAdapter {
 
   override async close(): Promise<void> {
     const closed = super.close();
-    for (const socket of this.idleSockets) socket.destroy();
+    this.connections.endIdle();
     await this.onDrain(closed);
   }
 
@@ -132,17 +136,21 @@ export class HttpTransport extends FastifyAdapter {
     }
   }
 
-  /** Node closes a connection without a request, such as a browser opens ahead, only at its timeout. */
-  private trackIdleSockets(): void {
+  /** Node closes a connection without a request, such as a browser opens ahead, only at its timeout, and bounds none of it. */
+  private trackConnections(): void {
     const server = this.getHttpServer();
     server.on('connection', (socket: Socket) => {
-      this.idleSockets.add(socket);
-      socket.once('close', () => this.idleSockets.delete(socket));
+      this.connections.opened(socket);
+      socket.once('close', () => this.connections.closed(socket));
     });
-    server.on('request', ({ socket }: { socket: Socket }, response: NodeJS.EventEmitter) => {
-      this.idleSockets.delete(socket);
+    server.on('request', (request: IncomingMessage, response: NodeJS.EventEmitter) => {
+      const { socket } = request;
+      this.connections.setIdle(socket, false);
+      this.arriving.add(socket);
+      const arrived = () => this.arriving.delete(socket);
+      request.once('end', arrived).once('close', arrived);
       response.once('close', () => {
-        if (!socket.destroyed) this.idleSockets.add(socket);
+        if (!socket.destroyed) this.connections.setIdle(socket, true);
       });
     });
   }

@@ -7,6 +7,7 @@ import type { Config } from '@app/config';
 import { trustOf } from './client-address.js';
 import { GrpcTransport } from './grpc-transport.js';
 import { HttpTransport } from './http-transport.js';
+import { DEFAULT_LIMITS, type Limits } from './limits.js';
 import { Readiness } from './readiness.js';
 import { assertRpcHandlers } from './rpc-handlers.js';
 import { RpcExceptionFilter, type TranslateError } from './rpc.filter.js';
@@ -26,6 +27,8 @@ export interface RpcAppOptions {
   readonly logger?: LoggerService | false;
   /** The bound of a graceful shutdown, in milliseconds; 10 s by default. */
   readonly shutdownTimeout?: number;
+  /** How much is taken from callers at once, where it is not the default. */
+  readonly limits?: Partial<Limits>;
 }
 
 /** A port cannot be listened on; the message is one line that names the variable it came from. */
@@ -54,7 +57,8 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
   await assertPortAvailable(config.HOST, config.GRPC_PORT, 'GRPC_PORT');
 
   const trust = trustOf(config.TRUST_PROXY ?? false);
-  const http = new HttpTransport(trust);
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const http = new HttpTransport(trust, limits);
   const nest = await NestFactory.create<NestFastifyApplication>(module, http, {
     abortOnError: false,
     ...(options.logger === undefined ? { bufferLogs: true } : { logger: options.logger }),
@@ -73,6 +77,7 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
     reflection: !config.isProduction,
     readiness: nest.get(Readiness, { strict: false }),
     trust,
+    limits,
   });
   nest.connectMicroservice(grpc.microserviceOptions(), { inheritAppConfig: true });
 
@@ -93,6 +98,7 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
       http.registerMethodNotAllowed();
       await nest.listen(config.HTTP_PORT, config.HOST);
       await nest.startAllMicroservices();
+      grpc.boundConnections();
     },
   };
 }
