@@ -3,7 +3,7 @@
  * last commit promised. With `--generated`, before every build: only the first, which explains whatever fails after it.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { complain, say } from './stack/output.ts';
@@ -24,8 +24,7 @@ function quietly(program: string, ...args: readonly string[]): boolean {
 function checkOutContract(folder: string): boolean {
   if (!quietly('git', 'cat-file', '-e', 'HEAD:proto')) return false;
   const archive = join(folder, 'contract.tar');
-  mkdirSync(join(folder, 'node_modules'));
-  symlinkSync(join(ROOT, 'node_modules/protobufjs'), join(folder, 'node_modules/protobufjs'));
+  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
   return quietly('git', 'archive', `--output=${archive}`, 'HEAD', 'buf.yaml', 'proto') && quietly('tar', '-xf', archive, '-C', folder);
 }
 

@@ -81,6 +81,8 @@ it('a flood is answered, person by person: signed up, or asked to come again', a
 
 describe.each(['http', 'grpc'] as const)('passwords and names, over %s', (transport) => {
   const callerOf = (): Caller => waybill[transport];
+  /** Violations are in the spelling of their transport. */
+  const fullNameField = transport === 'http' ? 'fullName' : 'full_name';
 
   it('a password of 128 emoji is taken whole', async () => {
     const password = '🦊'.repeat(127) + '🐺';
@@ -137,8 +139,8 @@ describe.each(['http', 'grpc'] as const)('passwords and names, over %s', (transp
     // Too long and of the wrong characters are two violations of one field.
     expect(answer.violations.map(({ field }) => field).sort()).toEqual([
       'email',
-      'fullName',
-      'fullName',
+      fullNameField,
+      fullNameField,
       'password',
       'username',
       'username',
@@ -149,7 +151,7 @@ describe.each(['http', 'grpc'] as const)('passwords and names, over %s', (transp
   it('whatever is missing is told at once', async () => {
     const answer = await callerOf().call(createUser, {});
     expect(answer.code).toBe(Code.INVALID_ARGUMENT);
-    expect(new Set(answer.violations.map(({ field }) => field))).toEqual(new Set(['username', 'fullName', 'email', 'password']));
+    expect(new Set(answer.violations.map(({ field }) => field))).toEqual(new Set(['username', fullNameField, 'email', 'password']));
   });
 });
 
@@ -187,7 +189,7 @@ describe('bodies that are no request', () => {
     request.write(`{"username":"${'x'.repeat(66_000)}`);
     const [response] = (await answered) as [IncomingMessage];
     expect([response.statusCode, JSON.parse(await text(response))]).toEqual([
-      429,
+      413,
       expect.objectContaining({ code: Code.RESOURCE_EXHAUSTED }),
     ]);
     request.on('error', () => undefined).destroy();

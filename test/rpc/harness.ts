@@ -11,7 +11,7 @@ import {
 import { anyUnpack } from '@bufbuild/protobuf/wkt';
 import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { type LoggerService, Module, type Type } from '@nestjs/common';
-import { BadRequestSchema, StatusSchema } from '@app/contract';
+import { BadRequestSchema, ErrorInfoSchema, StatusSchema } from '@app/contract';
 import { createRpcApp, Readiness, type RpcApp, type RpcAppOptions } from '@app/rpc';
 import { freePort } from '../../scripts/stack/ports.ts';
 
@@ -74,14 +74,20 @@ export class Harness {
   async start(
     controllers: Type[],
     services: readonly DescService[],
-    options: Partial<RpcAppOptions> & { isProduction?: boolean } = {},
+    options: Partial<RpcAppOptions> & { isProduction?: boolean; trustProxy?: readonly string[] } = {},
   ): Promise<this> {
     const isReady = () => Promise.resolve(this.ready);
     @Module({ controllers, providers: [{ provide: Readiness, useValue: { isReady } }] })
     class TestModule {}
     this.httpPort = await freePort();
     this.grpcPort = await freePort();
-    const config = { HOST: '127.0.0.1', HTTP_PORT: this.httpPort, GRPC_PORT: this.grpcPort, isProduction: options.isProduction ?? false };
+    const config = {
+      HOST: '127.0.0.1',
+      HTTP_PORT: this.httpPort,
+      GRPC_PORT: this.grpcPort,
+      TRUST_PROXY: options.trustProxy ?? false,
+      isProduction: options.isProduction ?? false,
+    };
     this.app = await createRpcApp(TestModule, { config, services, logger: this.log, ...options });
     await this.app.listen();
     this.client = new Client(`127.0.0.1:${this.grpcPort}`, credentials.createInsecure());
@@ -133,16 +139,31 @@ export class Harness {
   }
 }
 
-/** The field violations that a gRPC error carries in `grpc-status-details-bin`. */
-export function grpcViolations(error: ServiceError): { field: string; description: string }[] {
+/** The details of one kind that a gRPC error carries in `grpc-status-details-bin`. */
+export function grpcDetails<Desc extends DescMessage>(error: ServiceError, desc: Desc): MessageShape<Desc>[] {
   const [bytes] = error.metadata.get('grpc-status-details-bin');
   if (!(bytes instanceof Buffer)) return [];
-  const status = fromBinary(StatusSchema, bytes);
-  return status.details.flatMap((any) => {
-    const detail = anyUnpack(any, BadRequestSchema);
-    return (detail?.fieldViolations ?? []).map(({ field, description }) => ({ field, description }));
-  });
+  return fromBinary(StatusSchema, bytes).details.flatMap((any) => anyUnpack(any, desc) ?? []);
 }
+
+/** The field violations that a gRPC error carries. */
+export function grpcViolations(error: ServiceError): { field: string; description: string }[] {
+  return grpcDetails(error, BadRequestSchema).flatMap(({ fieldViolations }) =>
+    fieldViolations.map(({ field, description }) => ({ field, description })),
+  );
+}
+
+/** The reason that a gRPC error carries. */
+export function grpcReason(error: ServiceError): string | undefined {
+  return grpcDetails(error, ErrorInfoSchema)[0]?.reason;
+}
+
+/** The detail of an HTTP error that says why. */
+export const infoJson = (reason: string) => ({
+  '@type': 'type.googleapis.com/google.rpc.ErrorInfo',
+  reason,
+  domain: 'waybill',
+});
 
 export interface StatusJson {
   code: number;

@@ -5,6 +5,7 @@ import {
   FileDescriptorProtoSchema,
   MethodOptionsSchema,
 } from '@bufbuild/protobuf/wkt';
+import { Metadata } from '@grpc/grpc-js';
 import { CanActivate, Controller, UseGuards } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type CreateUserRequest, httpOption, UserService, type VerifyEmailRequest } from '@app/contract';
@@ -102,7 +103,7 @@ class SearchController {
 }
 
 const harness = new Harness();
-beforeAll(() => harness.start([SearchController], [method.parent]));
+beforeAll(() => harness.start([SearchController], [method.parent], { trustProxy: ['loopback'] }));
 afterAll(() => harness.stop());
 
 async function seen(path: string, init: RequestInit = {}): Promise<unknown> {
@@ -187,6 +188,17 @@ describe('a google.api.http rule', () => {
   it('logs the method, whichever binding was called', async () => {
     await harness.fetch('/v1/things:all?id=canary', { headers: { 'x-request-id': 'bound' } });
     expect((await harness.log.call('bound')).fields['rpc']).toBe('test.v1.SearchService/Search');
+  });
+});
+
+describe('behind a trusted proxy', () => {
+  it('the client is whom the proxy calls for, on both transports', async () => {
+    const headers = { 'x-request-id': 'proxy-1', 'x-forwarded-for': '192.0.2.66, 192.0.2.1' };
+    await harness.fetch('/v1/things:all', { headers });
+    expect((await harness.log.call('proxy-1')).fields['client']).toBe('192.0.2.1');
+    const metadata = Metadata.fromHttp2Headers({ ...headers, 'x-request-id': 'proxy-2' });
+    await harness.grpcRaw('/test.v1.SearchService/Search', Buffer.alloc(0), metadata);
+    expect((await harness.log.call('proxy-2')).fields['client']).toBe('192.0.2.1');
   });
 });
 

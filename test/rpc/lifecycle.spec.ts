@@ -1,14 +1,21 @@
 import { connect, createServer, type Socket } from 'node:net';
 import { Agent, request as httpRequest } from 'node:http';
-import { fromBinary } from '@bufbuild/protobuf';
-import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
+import { fromBinary, getExtension } from '@bufbuild/protobuf';
+import { type FileDescriptorProto, FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
 import { Client, credentials, loadPackageDefinition, type ServiceClientConstructor } from '@grpc/grpc-js';
 import { service as healthService } from 'grpc-health-check';
 import { Controller, Module } from '@nestjs/common';
 import { afterEach, describe, expect, it } from 'vitest';
 import { PortUnavailable } from '@app/config';
-import { type CreateUserRequest, type ResendVerificationEmailRequest, UserService, type VerifyEmailRequest } from '@app/contract';
+import {
+  type CreateUserRequest,
+  httpOption,
+  type ResendVerificationEmailRequest,
+  UserService,
+  type VerifyEmailRequest,
+} from '@app/contract';
 import { createRpcApp, Message, packageDefinition, Rpc } from '@app/rpc';
+import { field as fieldRules } from '../../libs/contract/src/gen/buf/validate/validate_pb.js';
 import { freePort } from '../../scripts/stack/ports.ts';
 import { Harness } from './harness.js';
 
@@ -185,19 +192,43 @@ describe('server reflection', () => {
     }
   }
 
-  it('tells the services and their files', async () => {
-    await start();
-    expect(await reflect({ listServices: '*' })).toMatchObject({ listServicesResponse: { service: [{ name: 'account.v1.UserService' }] } });
-    const answer = (await reflect({ fileContainingSymbol: 'account.v1.UserService' })) as {
-      fileDescriptorResponse: { fileDescriptorProto: string[] };
-    };
+  /** The first file of an answer, with what is known of its options. */
+  async function fileOf(request: object): Promise<FileDescriptorProto> {
+    const answer = (await reflect(request)) as { fileDescriptorResponse: { fileDescriptorProto: string[] } };
     const [file] = answer.fileDescriptorResponse.fileDescriptorProto;
-    expect(fromBinary(FileDescriptorProtoSchema, Buffer.from(file!, 'base64')).service[0]?.method.map(({ name }) => name)).toContain(
-      'CreateUser',
-    );
-    for (const name of ['buf/validate/validate.proto', 'google/api/annotations.proto', 'google/protobuf/timestamp.proto']) {
-      expect(await reflect({ fileByFilename: name })).toHaveProperty('fileDescriptorResponse');
+    return fromBinary(FileDescriptorProtoSchema, Buffer.from(file!, 'base64'));
+  }
+
+  it('tells the services, everything that they are made of, and the details of errors', async () => {
+    await start();
+    const { listServicesResponse } = (await reflect({ listServices: '*' })) as { listServicesResponse: { service: { name: string }[] } };
+    expect(listServicesResponse.service.map(({ name }) => name)).toEqual([
+      'account.v1.UserService',
+      'grpc.health.v1.Health',
+      'grpc.reflection.v1.ServerReflection',
+      'grpc.reflection.v1alpha.ServerReflection',
+    ]);
+    for (const symbol of ['BadRequest', 'ErrorInfo', 'RetryInfo', 'Status'].map((name) => `google.rpc.${name}`)) {
+      expect((await fileOf({ fileContainingSymbol: symbol })).messageType.map(({ name }) => `google.rpc.${name}`)).toContain(symbol);
     }
+    for (const service of ['grpc.health.v1.Health', 'grpc.reflection.v1.ServerReflection']) {
+      expect((await fileOf({ fileContainingSymbol: service })).service.map(({ name }) => name)).toContain(service.split('.').at(-1));
+    }
+    // As a client of another make demands it.
+    const { messageType } = await fileOf({ fileContainingSymbol: 'grpc.health.v1.Health' });
+    const list = messageType.find(({ name }) => name === 'HealthListResponse');
+    expect(list?.nestedType.map(({ name, options }) => [name, options?.mapEntry])).toEqual([['StatusesEntry', true]]);
+    for (const name of ['buf/validate/validate.proto', 'google/api/annotations.proto', 'google/protobuf/timestamp.proto']) {
+      expect((await fileOf({ fileByFilename: name })).name).toBe(name);
+    }
+  });
+
+  it('tells the options: rules of fields, and the paths of methods', async () => {
+    await start();
+    const { messageType, service } = await fileOf({ fileContainingSymbol: 'account.v1.UserService' });
+    const request = messageType.find(({ name }) => name === 'CreateUserRequest');
+    expect(getExtension(request!.field[0]!.options!, fieldRules)).toMatchObject({ type: { case: 'string', value: { minLen: 3n } } });
+    expect(getExtension(service[0]!.method[0]!.options!, httpOption)).toMatchObject({ pattern: { case: 'post', value: '/v1/users' } });
   });
 
   it('is off in production', async () => {

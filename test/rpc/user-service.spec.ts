@@ -8,17 +8,19 @@ import {
   CreateUserRequestSchema,
   type CreateUserRequest,
   type ResendVerificationEmailRequest,
+  RetryInfoSchema,
   UserService,
   type VerifyEmailRequest,
 } from '@app/contract';
-import { Code, currentRequestId, Message, Rpc, RpcError } from '@app/rpc';
-import { Harness, grpcViolations, type StatusJson } from './harness.js';
+import { Code, currentClient, currentRequestId, Message, Rpc, RpcError } from '@app/rpc';
+import { grpcDetails, grpcReason, grpcViolations, Harness, infoJson, type StatusJson } from './harness.js';
 
 const SECRET = 'canary-password-9';
 const alice = { username: 'alice', fullName: "Alice O'Neil", email: 'alice@example.com', password: SECRET };
 
 const received: CreateUserRequest[] = [];
 let seenId: string | undefined;
+let seenClient: string | undefined;
 
 @Controller()
 class UserController {
@@ -26,9 +28,11 @@ class UserController {
   async createUser(@Message() request: CreateUserRequest) {
     await Promise.resolve();
     seenId = currentRequestId();
+    seenClient = currentClient();
     received.push(request);
     const { username, fullName, email } = request;
-    if (username === 'taken') throw RpcError.alreadyExists('this username is taken', { field: 'username' });
+    if (username === 'taken') throw RpcError.alreadyExists('this username is taken', { field: 'username', reason: 'USERNAME_TAKEN' });
+    if (username === 'busy') throw RpcError.resourceExhausted('too many at once', { retryDelay: 2_500 });
     return { user: { username, fullName, email, createdAt: timestampFromDate(new Date(0)) } };
   }
 
@@ -110,7 +114,7 @@ describe('request ids', () => {
   it('come back on both transports, and are known to the handler', async () => {
     const response = await harness.post('/v1/users', alice, { 'x-request-id': 'id-1' });
     expect(response.headers.get('x-request-id')).toBe('id-1');
-    expect(seenId).toBe('id-1');
+    expect([seenId, seenClient]).toEqual(['id-1', '127.0.0.1']);
     const metadata = new Metadata();
     metadata.set('x-request-id', 'id-2');
     const answer = await harness.grpc(UserService.method.createUser, alice, metadata);
@@ -146,6 +150,20 @@ describe('request ids', () => {
   });
 });
 
+describe('every answer on HTTP', () => {
+  it.each([
+    ['POST', '/v1/users', '{}'],
+    ['POST', '/v1/verification_emails', '{"email":"a@b.co"}'],
+    ['POST', '/nowhere', '{}'],
+    ['PUT', '/v1/users', '{}'],
+    ['GET', '/plain', undefined],
+    ['GET', '/v1/%E0%A4%A', undefined],
+  ])('to %s %s is only what its content-type says, and nobody keeps it', async (method, path, body) => {
+    const response = await harness.fetch(path, { method, body: body ?? null, headers: { 'content-type': 'application/json' } });
+    expect([response.headers.get('x-content-type-options'), response.headers.get('cache-control')]).toEqual(['nosniff', 'no-store']);
+  });
+});
+
 describe('bad requests', () => {
   const everyField = ['username', 'fullName', 'email', 'password'];
 
@@ -159,7 +177,10 @@ describe('bad requests', () => {
     const { error } = await harness.grpc(UserService.method.createUser, request);
     expect(error?.code).toBe(GrpcStatus.INVALID_ARGUMENT);
     expect(error?.details).toBe(body.message);
-    expect(grpcViolations(error!)).toEqual(violations);
+    // Each transport in its own spelling.
+    const inProto = violations.map(({ field, description }) => ({ field: field === 'fullName' ? 'full_name' : field, description }));
+    expect(grpcViolations(error!)).toEqual(inProto);
+    expect(inProto.map(({ field }) => field)).toContain('full_name');
   });
 
   it('name every field of an empty one', async () => {
@@ -171,7 +192,7 @@ describe('bad requests', () => {
     const noBody = await harness.fetch('/v1/users', { method: 'POST' });
     expect((await errorOf(noBody)).code).toBe(3);
     const { error } = await harness.grpcRaw('/account.v1.UserService/CreateUser', Buffer.alloc(0));
-    expect(new Set(grpcViolations(error!).map(({ field }) => field))).toEqual(new Set(everyField));
+    expect(new Set(grpcViolations(error!).map(({ field }) => field))).toEqual(new Set(['username', 'full_name', 'email', 'password']));
   });
 
   it('name every field of a wrong type, beside the other violations, and repeat no value', async () => {
@@ -205,7 +226,7 @@ describe('bad requests', () => {
   ])('%s is INVALID_ARGUMENT', async (_name, body, message) => {
     const response = await harness.post('/v1/users', body);
     expect(response.status).toBe(400);
-    expect(await errorOf(response)).toEqual({ code: 3, message, details: [] });
+    expect(await errorOf(response)).toEqual({ code: 3, message, details: [infoJson('INVALID_ARGUMENT')] });
   });
 
   it('deep nesting inside of a field, known or not, is no failure of the server', async () => {
@@ -237,12 +258,13 @@ describe('bad requests', () => {
   });
 
   it.each(['text/plain', 'application/x-www-form-urlencoded', 'application/xml', 'multipart/form-data', ''])(
-    'content-type "%s" is INVALID_ARGUMENT',
+    'content-type "%s" is INVALID_ARGUMENT, and 415',
     async (type) => {
       const response = await harness.post('/v1/users', JSON.stringify(alice), { 'content-type': type });
-      expect(response.status).toBe(400);
-      const { code, message } = await errorOf(response);
+      expect(response.status).toBe(415);
+      const { code, message, details } = await errorOf(response);
       expect([code, message]).toEqual([3, expect.stringContaining('application/json')]);
+      expect(details).toEqual([infoJson('UNSUPPORTED_MEDIA_TYPE')]);
     },
   );
 
@@ -256,12 +278,12 @@ describe('bad requests', () => {
     }
   });
 
-  it.each([70_000, 10_000_000])('%d bytes are RESOURCE_EXHAUSTED', async (size) => {
+  it.each([70_000, 10_000_000])('%d bytes are RESOURCE_EXHAUSTED, and 413: sending them again helps nobody', async (size) => {
     const response = await harness.post('/v1/users', JSON.stringify({ ...alice, password: 'x'.repeat(size) }));
-    expect(response.status).toBe(429);
-    expect(await errorOf(response)).toEqual({ code: 8, message: 'the request is too large', details: [] });
+    expect([response.status, response.headers.get('retry-after')]).toEqual([413, null]);
+    expect(await errorOf(response)).toEqual({ code: 8, message: 'the request is too large', details: [infoJson('REQUEST_TOO_LARGE')] });
     const { error } = await harness.grpc(UserService.method.createUser, { ...alice, password: 'x'.repeat(size) });
-    expect(error?.code).toBe(GrpcStatus.RESOURCE_EXHAUSTED);
+    expect([error?.code, grpcReason(error!), grpcDetails(error!, RetryInfoSchema)]).toEqual([8, 'REQUEST_TOO_LARGE', []]);
   });
 
   it('a body of unknown length that grows too large is RESOURCE_EXHAUSTED', async () => {
@@ -278,7 +300,14 @@ describe('bad requests', () => {
       body: chunks,
       duplex: 'half',
     } as RequestInit);
-    expect((await errorOf(response)).code).toBe(8);
+    expect([response.status, (await errorOf(response)).code]).toEqual([413, 8]);
+  });
+
+  it('counts in good English', async () => {
+    const response = await harness.post('/v1/users', { ...alice, fullName: '' });
+    expect((await errorOf(response)).details[0]?.fieldViolations).toEqual([
+      { field: 'fullName', description: 'must be at least 1 character' },
+    ]);
   });
 });
 
@@ -290,18 +319,39 @@ describe('errors', () => {
     expect(await errorOf(response)).toEqual({
       code: 6,
       message: 'this username is taken',
-      details: [{ '@type': 'type.googleapis.com/google.rpc.BadRequest', fieldViolations: [detail] }],
+      details: [{ '@type': 'type.googleapis.com/google.rpc.BadRequest', fieldViolations: [detail] }, infoJson('USERNAME_TAKEN')],
     });
     const { error } = await harness.grpc(UserService.method.createUser, { ...alice, username: 'taken' });
     expect(error?.code).toBe(GrpcStatus.ALREADY_EXISTS);
     expect(grpcViolations(error!)).toEqual([detail]);
+    expect(grpcReason(error!)).toBe('USERNAME_TAKEN');
+  });
+
+  it('say when to try again, where that helps', async () => {
+    for (const [username, token, status, seconds, delay] of [
+      ['busy', undefined, 429, '3', '2.500s'],
+      [undefined, 'lost', 503, '1', '1s'],
+    ] as const) {
+      const response = username
+        ? await harness.post('/v1/users', { ...alice, username })
+        : await harness.post('/v1/verify_email', { token });
+      expect([response.status, response.headers.get('retry-after')]).toEqual([status, seconds]);
+      expect((await errorOf(response)).details).toContainEqual({ '@type': 'type.googleapis.com/google.rpc.RetryInfo', retryDelay: delay });
+      const { error } = username
+        ? await harness.grpc(UserService.method.createUser, { ...alice, username })
+        : await harness.grpc(UserService.method.verifyEmail, { token });
+      expect(grpcDetails(error!, RetryInfoSchema)).toMatchObject([
+        { retryDelay: username ? { seconds: 2n, nanos: 500_000_000 } : { seconds: 1n } },
+      ]);
+    }
   });
 
   it('are written as the contract shows them', async () => {
     const response = await harness.post('/v1/users', { ...alice, password: 'short' });
     expect(await response.text()).toBe(
       '{"code":3,"message":"the request is not valid","details":[{"@type":"type.googleapis.com/google.rpc.BadRequest",' +
-        '"fieldViolations":[{"field":"password","description":"must be at least 8 characters"}]}]}',
+        '"fieldViolations":[{"field":"password","description":"must be at least 8 characters"}]},' +
+        '{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"INVALID_ARGUMENT","domain":"waybill"}]}',
     );
   });
 
@@ -313,9 +363,11 @@ describe('errors', () => {
   ])('token "%s" is HTTP %d and code %d', async (token, httpStatus, code, message) => {
     const response = await harness.post('/v1/verify_email', { token });
     expect(response.status).toBe(httpStatus);
-    expect(await errorOf(response)).toEqual({ code, message, details: [] });
+    const answer = await errorOf(response);
+    expect(answer).toMatchObject({ code, message });
+    expect(answer.details[0]).toEqual(infoJson(Code[code]!));
     const { error } = await harness.grpc(UserService.method.verifyEmail, { token });
-    expect([error?.code, error?.details]).toEqual([code, message]);
+    expect([error?.code, error?.details, grpcReason(error!)]).toEqual([code, message, Code[code]]);
   });
 
   it('that nobody expected are logged with their cause', async () => {
@@ -332,7 +384,7 @@ describe('errors', () => {
     ] as const) {
       const response = await harness.fetch(path, init);
       expect(response.status).toBe(404);
-      expect(await errorOf(response)).toEqual({ code: 5, message: 'there is no such path', details: [] });
+      expect(await errorOf(response)).toEqual({ code: 5, message: 'there is no such path', details: [infoJson('NOT_FOUND')] });
     }
   });
 
@@ -343,7 +395,7 @@ describe('errors', () => {
         ...(method === 'PUT' && { body: 'x', headers: { 'content-type': 'text/xml' } }),
       });
       expect([response.status, response.headers.get('allow')]).toEqual([405, 'POST']);
-      expect((await errorOf(response)).code).toBe(12);
+      expect(await errorOf(response)).toMatchObject({ code: 12, details: [infoJson('METHOD_NOT_ALLOWED')] });
     }
     const response = await harness.fetch('/plain', { method: 'POST' });
     expect(response.headers.get('allow')).toBe('GET, HEAD');
@@ -362,12 +414,13 @@ describe('errors', () => {
       socket.on('error', reject);
     });
     expect(answer).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/);
-    expect(answer).toContain('{"code":3,"message":"the request is not valid HTTP","details":[]}');
+    expect(answer).toContain('{"code":3,"message":"the request is not valid HTTP","details":[{"@type"');
   });
 
   it('unknown gRPC methods are UNIMPLEMENTED', async () => {
     for (const path of ['/account.v1.UserService/Nothing', '/nothing.Nowhere/Nothing']) {
-      expect((await harness.grpcRaw(path, Buffer.alloc(0))).error?.code).toBe(Code.UNIMPLEMENTED);
+      const { error } = await harness.grpcRaw(path, Buffer.alloc(0));
+      expect([error?.code, grpcReason(error!)]).toEqual([Code.UNIMPLEMENTED, 'UNIMPLEMENTED']);
     }
   });
 });
@@ -375,8 +428,10 @@ describe('errors', () => {
 describe('the line of a call', () => {
   const line = async (requestId: string) => {
     const { level, fields } = await harness.log.call(requestId);
-    const { durationMs, ...rest } = fields;
+    const { durationMs, ...rest }: Record<string, unknown> = fields;
     expect(durationMs).toEqual(expect.any(Number));
+    expect(fields['client']).toBe('127.0.0.1');
+    delete rest['client'];
     return { level, ...rest };
   };
 
@@ -406,6 +461,11 @@ describe('the line of a call', () => {
     metadata.set('x-request-id', requestId);
     await harness.grpcRaw(`/${path}`, bytes, metadata);
     expect(await line(requestId)).toEqual({ level: 'log', rpc, transport: 'grpc', code, requestId });
+  });
+
+  it('takes nobody’s word for whom they call', async () => {
+    await harness.post('/v1/users', alice, { 'x-request-id': 'spoof-1', 'x-forwarded-for': '192.0.2.1' });
+    expect(await line('spoof-1')).toMatchObject({ code: 'OK' });
   });
 
   it('of a health check is for debugging', async () => {

@@ -50,6 +50,9 @@ const HTTP_STATUS: Readonly<Partial<Record<Code, number>>> = {
   [Code.UNAVAILABLE]: 503,
 };
 
+/** The statuses that say more than the code's. */
+const HTTP_STATUS_OF_REASON: Readonly<Record<string, number>> = { REQUEST_TOO_LARGE: 413, UNSUPPORTED_MEDIA_TYPE: 415 };
+
 /** Where the contract's HTTP rule puts a method. */
 export function httpPath(method: DescMethodUnary): string {
   const { pattern } = getOption(method, httpOption);
@@ -62,9 +65,12 @@ export async function readHttpError(response: Response): Promise<Omit<Answer<Des
   const body = (await response.json()) as {
     code: Code;
     message: string;
-    details: { '@type': string; fieldViolations: { field: string; description: string }[] }[];
+    details: { '@type': string; reason?: string; fieldViolations: { field: string; description: string }[] }[];
   };
-  if (HTTP_STATUS[body.code] !== response.status) throw new Error(`status ${response.status} with ${JSON.stringify(body)}`);
+  const reason = body.details.find((detail) => detail['@type'] === 'type.googleapis.com/google.rpc.ErrorInfo')?.reason;
+  if (reason === undefined) throw new Error(`no reason in ${JSON.stringify(body)}`);
+  if ((HTTP_STATUS_OF_REASON[reason] ?? HTTP_STATUS[body.code]) !== response.status)
+    throw new Error(`status ${response.status} with ${JSON.stringify(body)}`);
   return {
     code: body.code,
     message: body.message,

@@ -82,7 +82,8 @@ export class AccountService {
    */
   async verifyEmail(token: string): Promise<User> {
     const user = await this.verifications.redeem(token);
-    if (!user) throw RpcError.failedPrecondition('this verification link is not valid, or no longer');
+    if (!user)
+      throw RpcError.failedPrecondition('this verification link is not valid, or no longer', { reason: 'VERIFICATION_LINK_INVALID' });
     return user;
   }
 
@@ -114,5 +115,5 @@ export class AccountService {
 }
 
 function alreadyExists({ field, name }: { field: string; name: string }): RpcError {
-  return RpcError.alreadyExists(`this ${name} is taken`, { field });
+  return RpcError.alreadyExists(`this ${name} is taken`, { field, reason: `${field.toUpperCase()}_TAKEN` });
 }

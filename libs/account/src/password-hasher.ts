@@ -18,7 +18,10 @@ export class PasswordHasher {
   /** @throws RpcError RESOURCE_EXHAUSTED when too many are waiting. */
   async hash(password: string): Promise<string> {
     if (this.limit.pendingCount >= QUEUE_LENGTH)
-      throw RpcError.resourceExhausted('too many sign-ups at the moment, try again in a few seconds');
+      throw RpcError.resourceExhausted('too many sign-ups at the moment, try again in a few seconds', {
+        reason: 'TOO_MANY_SIGN_UPS',
+        retryDelay: 3_000,
+      });
     return this.limit(() => hash(password, ARGON2ID));
   }
 }

@@ -86,6 +86,15 @@ describe('Config', () => {
     expect(problemsOf({ APP_URL: 'javascript:alert(1)' })).toContain('  APP_URL: ');
   });
 
+  it('reads which proxies are believed', () => {
+    const trusted = (text: string) => Config.parse({ TRUST_PROXY: text }).TRUST_PROXY;
+    expect([trusted(''), trusted('false'), trusted('true'), trusted('2')]).toEqual([false, false, true, 2]);
+    expect(trusted('loopback, 10.0.0.0/8,2001:db8::/32,192.0.2.1')).toEqual(['loopback', '10.0.0.0/8', '2001:db8::/32', '192.0.2.1']);
+    for (const text of ['0', 'yes', '10.0.0.0/33', '10.0.0', 'proxy.example.com', ',']) {
+      expect(problemsOf({ TRUST_PROXY: text })).toContain('  TRUST_PROXY: ');
+    }
+  });
+
   it('refuses a developer’s defaults in production', () => {
     const message = problemsOf({ NODE_ENV: 'production', SECRET_KEY: 'd2F5YmlsbC1kZXZlbG9wbWVudC1zZWNyZXQta2V5ISE=' });
     for (const name of ['DATABASE_URL', 'SMTP_URL', 'MAIL_FROM', 'PUBLIC_URL', 'SECRET_KEY']) expect(message).toContain(`  ${name}: `);

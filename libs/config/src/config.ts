@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { isIP } from 'node:net';
 import ms, { type StringValue } from 'ms';
 import { z } from 'zod';
 import { parseQueueWeights } from './queue-weights.js';
@@ -58,6 +59,28 @@ const secretKey = z
   .transform((text) => Buffer.from(text, 'base64'))
   .refine((key) => key.length === 32, { message: 'must be 32 bytes in base64' });
 
+/** As `trustProxy` of Fastify takes it: whether, how many hops, or which addresses. */
+const trustProxy = z
+  .string()
+  .default('false')
+  .transform((text, context): boolean | number | readonly string[] => {
+    if (text === 'true' || text === 'false') return text === 'true';
+    if (/^[1-9]\d?$/.test(text)) return Number(text);
+    const addresses = text.split(',').map((address) => address.trim());
+    if (addresses.every(isAddressRange)) return addresses;
+    context.addIssue({ code: 'custom', message: 'must be true, false, a number of hops, or addresses such as 10.0.0.0/8,loopback' });
+    return z.NEVER;
+  });
+
+function isAddressRange(text: string): boolean {
+  if (['loopback', 'linklocal', 'uniquelocal'].includes(text)) return true;
+  const [address, bits, ...rest] = text.split('/');
+  const version = isIP(address ?? '');
+  return (
+    version !== 0 && rest.length === 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128)))
+  );
+}
+
 const schema = z
   .object({
     NODE_ENV: z.enum(['development', 'test', 'production']).default('development'),
@@ -74,6 +97,7 @@ const schema = z
     HOST: z.string().min(1).default('127.0.0.1'),
     HTTP_PORT: port(8080),
     GRPC_PORT: port(9090),
+    TRUST_PROXY: trustProxy,
     SMTP_URL: url(/^smtps?:$/, 'smtp://user:password@host:587').optional(),
     MAIL_FROM: z.string().min(3).default('Waybill <no-reply@waybill.localhost>'),
     PUBLIC_URL: url(/^https?:$/, 'https://waybill.example.com')

@@ -13,16 +13,28 @@ const ACCEPTABLE_ID = /^[\w.:-]{1,128}$/;
 const HEALTH_CHECK = /^(?:(?:GET|HEAD) \/(?:healthz|readyz)|grpc\.health\.v1\.Health\/\w+)$/;
 
 const logger = new Logger('Rpc');
-const storage = new AsyncLocalStorage<string>();
+const storage = new AsyncLocalStorage<Caller>();
+
+/** Who called, as far as the transport knows. */
+export interface Caller {
+  readonly requestId: string;
+  /** The IP address of the client: of the peer, or of whoever a trusted proxy says it calls for. */
+  readonly client: string;
+}
 
 /** The id of the request that is being handled, or undefined outside of one. */
 export function currentRequestId(): string | undefined {
-  return storage.getStore();
+  return storage.getStore()?.requestId;
 }
 
-/** Runs the handling of a request so that {@link currentRequestId} knows it, at any depth. */
-export function withRequestId<T>(requestId: string, work: () => T): T {
-  return storage.run(requestId, work);
+/** The IP address of the client whose request is being handled, or undefined outside of one. */
+export function currentClient(): string | undefined {
+  return storage.getStore()?.client;
+}
+
+/** Runs the handling of a request so that {@link currentRequestId} and {@link currentClient} know of it, at any depth. */
+export function withCaller<T>(caller: Caller, work: () => T): T {
+  return storage.run(caller, work);
 }
 
 /** The caller's request id when it is one that may be logged and echoed, else a new one. */
@@ -30,14 +42,25 @@ export function requestIdFrom(given: unknown): string {
   return typeof given === 'string' && ACCEPTABLE_ID.test(given) ? given : randomUUID();
 }
 
-/** Logs the one line of a call: what, how it ended, how long it took; never what was in it. */
-export function logCall(transport: 'http' | 'grpc', rpc: string, code: Code, startedAt: number, requestId: string): void {
+/** What the line of a call says; never what was in it. */
+export interface CallLine extends Caller {
+  readonly transport: 'http' | 'grpc';
+  /** `package.Service/Method`, or an HTTP method and the route. */
+  readonly rpc: string;
+  readonly code: Code;
+  /** As `performance.now()` tells it. */
+  readonly startedAt: number;
+}
+
+/** Logs the one line of a call. */
+export function logCall({ rpc, transport, code, startedAt, requestId, client }: CallLine): void {
   const fields = {
     rpc,
     transport,
     code: Code[code] ?? Code[Code.UNKNOWN],
     durationMs: Math.round((performance.now() - startedAt) * 10) / 10,
     requestId,
+    client,
   };
   // Probes call every few seconds, and say nothing while all is well.
   if (HEALTH_CHECK.test(rpc)) logger.debug(fields, 'call');

@@ -5,6 +5,11 @@ import type { Readiness } from './readiness.js';
 /** How often those who watch are told, in milliseconds; a check asks anew. */
 const WATCH_INTERVAL = 5_000;
 
+interface WatchedCall {
+  readonly request: { readonly service: string };
+  write(answer: { status: string }): void;
+}
+
 type Check = (call: ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>) => void;
 
 /** grpc.health.v1: the readiness of the app, for the whole server and for each of its services alike. */
@@ -25,7 +30,13 @@ export class GrpcHealth {
       addService: (definition: ServiceDefinition, implementation: UntypedServiceImplementation) => {
         const check = implementation['check'] as Check;
         const checkAnew: Check = (call, callback) => void this.refresh().then(() => check(call, callback));
-        server.addService(definition, { ...implementation, check: checkAnew });
+        const watch = implementation['watch'] as (call: WatchedCall) => void;
+        // The package would remember every name that was ever asked for.
+        const watchKnown = (call: WatchedCall) => {
+          if (['', ...this.services].includes(call.request.service)) watch(call);
+          else call.write({ status: 'SERVICE_UNKNOWN' });
+        };
+        server.addService(definition, { ...implementation, check: checkAnew, watch: watchKnown as never });
       },
     });
     this.timer = setInterval(() => void this.refresh(), WATCH_INTERVAL).unref();

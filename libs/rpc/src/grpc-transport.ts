@@ -1,5 +1,5 @@
-import { type DescFile, type DescService, toBinary } from '@bufbuild/protobuf';
-import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
+import { constants, type Http2Server, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import type { DescService } from '@bufbuild/protobuf';
 import {
   Metadata,
   type MethodDefinition,
@@ -9,13 +9,16 @@ import {
   type ServerInterceptor,
   type ServiceDefinition,
 } from '@grpc/grpc-js';
-import { ReflectionService } from '@grpc/reflection';
 import { type GrpcOptions, Transport } from '@nestjs/microservices';
-import { logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withRequestId } from './call.js';
+import { logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCaller } from './call.js';
+import { clientAddress, type Trust } from './client-address.js';
+import { grpcError, withDetails } from './grpc-error.js';
 import { GrpcHealth } from './grpc-health.js';
+import { addReflection } from './grpc-reflection.js';
 import { MAX_REQUEST_BYTES } from './http-transport.js';
+import { Bounded, BoundedConnections, type Limits } from './limits.js';
 import type { Readiness } from './readiness.js';
-import { Code } from './rpc-error.js';
+import { Code, RpcError } from './rpc-error.js';
 
 /**
  * The services as grpc-js wants them, from their descriptors. Messages pass as
@@ -40,18 +43,6 @@ function serviceDefinition(service: DescService): ServiceDefinition {
   return Object.fromEntries(service.methods.map(({ name, methodKind }) => [name, definition(name, methodKind)]));
 }
 
-/** The files of the services, and all that they import, as server reflection wants them. */
-function descriptorFiles(services: readonly DescService[]): Buffer[] {
-  const files = new Map<string, DescFile>();
-  const add = (file: DescFile): void => {
-    if (files.has(file.name)) return;
-    files.set(file.name, file);
-    file.dependencies.forEach(add);
-  };
-  services.forEach(({ file }) => add(file));
-  return [...files.values()].map((file) => Buffer.from(toBinary(FileDescriptorProtoSchema, file.proto)));
-}
-
 /** What the gRPC server serves. */
 export interface GrpcTransportOptions {
   readonly services: readonly DescService[];
@@ -60,7 +51,19 @@ export interface GrpcTransportOptions {
   /** Whether server reflection tells callers about the services. */
   readonly reflection: boolean;
   readonly readiness: Readiness;
+  /** Which proxies are believed when they say for whom they call. */
+  readonly trust: Trust;
+  readonly limits: Limits;
 }
+
+/** How long a connection may be idle, and live, before the client is asked for another one, in milliseconds. */
+const CONNECTION_IDLE = 5 * 60_000;
+const CONNECTION_AGE = 30 * 60_000;
+/** What calls under way then get to end. */
+const CONNECTION_GRACE = 30_000;
+
+/** How long an answer may wait for its caller to take it, in milliseconds. */
+const ANSWER_TIMEOUT = 10_000;
 
 /**
  * The gRPC server: request ids, the line of a call, health, reflection, and a
@@ -69,9 +72,14 @@ export interface GrpcTransportOptions {
 export class GrpcTransport {
   private server?: Server;
   private readonly health: GrpcHealth;
-  private readonly endStream = new Set<() => void>();
+  /** How to end, with a status, the streams that nobody else would, and the calls whose request is still arriving. */
+  private readonly watching: Bounded<EndCall>;
+  private readonly arriving: Bounded<EndCall>;
 
   constructor(private readonly options: GrpcTransportOptions) {
+    const { watching, arriving } = options.limits;
+    this.watching = new Bounded(watching, (end) => end(RpcError.resourceExhausted('too many are watching')));
+    this.arriving = new Bounded(arriving, (end) => end(RpcError.resourceExhausted('too many requests are arriving')));
     const names = options.services.map(({ typeName }) => typeName);
     this.health = new GrpcHealth(names, options.readiness);
   }
@@ -90,20 +98,46 @@ export class GrpcTransport {
         // Finds callers that vanished without closing their connection.
         keepalive: { keepaliveTimeMs: 60_000, keepaliveTimeoutMs: 20_000 },
         gracefulShutdown: true,
-        channelOptions: { interceptors: [this.interceptor] } as GrpcOptions['options']['channelOptions'],
+        channelOptions: {
+          interceptors: [this.interceptor],
+          'grpc.max_concurrent_streams': this.options.limits.callsPerConnection,
+          'grpc.max_connection_idle_ms': CONNECTION_IDLE,
+          'grpc.max_connection_age_ms': CONNECTION_AGE,
+          'grpc.max_connection_age_grace_ms': CONNECTION_GRACE,
+        } as GrpcOptions['options']['channelOptions'],
         onLoadPackageDefinition: (_definition: unknown, server: Server) => {
           this.server = server;
           this.health.addTo(server);
-          if (reflection) {
-            const files = { files: { fileDescriptorProtos: descriptorFiles(services) } } as unknown;
-            new ReflectionService(files as ConstructorParameters<typeof ReflectionService>[0], {
-              services: services.map(({ typeName }) => typeName),
-            }).addToServer(server);
-          }
+          if (reflection) addReflection(server, services);
           routeUnknownMethods(server);
         },
       },
     };
+  }
+
+  /** Bounds what callers can hold on to beside calls; call it when the server listens. */
+  boundConnections(): void {
+    // Private. Should it go, what is left are the bounds of grpc-js itself.
+    const { http2Servers } = this.server as unknown as { readonly http2Servers?: ReadonlyMap<Http2Server, unknown> };
+    for (const http2Server of http2Servers?.keys() ?? []) {
+      const connections = new BoundedConnections<ServerHttp2Session>(this.options.limits.connections, (session) => session.destroy());
+      http2Server.on('session', (session) => {
+        connections.opened(session);
+        session.once('close', () => connections.closed(session));
+      });
+      const streamsOf = new WeakMap<ServerHttp2Session, number>();
+      http2Server.on('stream', (stream: ServerHttp2Stream) => {
+        endWithAnswer(stream);
+        const session = stream.session as ServerHttp2Session;
+        const count = (change: 1 | -1) => {
+          const streams = (streamsOf.get(session) ?? 0) + change;
+          streamsOf.set(session, streams);
+          connections.setIdle(session, streams === 0);
+        };
+        count(1);
+        stream.once('close', () => count(-1));
+      });
+    }
   }
 
   /** Stops accepting, ends what is only watched, and waits for the calls under way. */
@@ -112,7 +146,7 @@ export class GrpcTransport {
     const { server } = this;
     if (!server) return;
     const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
-    for (const end of this.endStream) end();
+    for (const end of this.watching) end(RpcError.unavailable('the server is shutting down'));
     await closed;
   }
 
@@ -127,35 +161,56 @@ export class GrpcTransport {
     const rpc = method.path.slice(1);
     let requestId: string | undefined;
     const id = () => (requestId ??= requestIdFrom(undefined));
+    const peer = call.getConnectionInfo().remoteAddress;
+    let client = clientAddress(peer, undefined, this.options.trust);
     let ended = false;
     const end = (code: Code) => {
       if (ended) return;
       ended = true;
-      this.endStream.delete(endStream);
-      logCall('grpc', rpc, code, startedAt, id());
+      this.watching.delete(endCall);
+      arrived();
+      logCall({ transport: 'grpc', rpc, code, startedAt, requestId: id(), client });
     };
-    const endStream = () => call.sendStatus({ code: Code.UNAVAILABLE as number, details: 'the server is shutting down', metadata: null });
-    // A watched stream has no end of its own, and would hold up a shutdown.
-    if (method.responseStream) this.endStream.add(endStream);
+    const endCall: EndCall = (error) => call.sendStatus(grpcError(error));
+    const tooLate = () => endCall(new RpcError(Code.DEADLINE_EXCEEDED, 'the request took too long to arrive'));
+    const timer = setTimeout(tooLate, this.options.limits.arrivalTimeout);
+    const arrived = () => {
+      clearTimeout(timer);
+      this.arriving.delete(endCall);
+    };
 
     // Not by a responder: grpc-js answers what it refuses itself, such as a message that is too large, past those.
     const sendStatus = call.sendStatus.bind(call);
     call.sendStatus = (status) => {
-      const metadata = status.metadata ?? new Metadata();
+      const metadata = withDetails(status.code as number, status.details ?? '', status.metadata ?? new Metadata());
       metadata.set(REQUEST_ID, id());
       end(status.code as number);
       sendStatus({ ...status, metadata });
     };
+
+    this.arriving.add(endCall);
+    // A watched stream has no end of its own, and would hold up a shutdown.
+    if (method.responseStream) this.watching.add(endCall);
 
     return new ServerInterceptingCall(call, {
       start: (next) =>
         next({
           onReceiveMetadata: (metadata, pass) => {
             requestId ??= requestIdFrom(metadata.get(REQUEST_ID)[0]);
+            const forwardedFor = metadata.get('x-forwarded-for').join(', ');
+            if (forwardedFor !== '') client = clientAddress(peer, forwardedFor, this.options.trust);
             pass(metadata);
           },
+          onReceiveMessage: (message, pass) => {
+            // Of a caller that streams, the first message is all that is waited for.
+            if (method.requestStream) arrived();
+            pass(message);
+          },
           // From here the handler of a unary call runs.
-          onReceiveHalfClose: (pass) => withRequestId(id(), pass),
+          onReceiveHalfClose: (pass) => {
+            arrived();
+            withCaller({ requestId: id(), client }, pass);
+          },
           onCancel: () => end(Code.CANCELLED),
         }),
       sendMetadata: (metadata, next) => {
@@ -164,6 +219,19 @@ export class GrpcTransport {
       },
     });
   };
+}
+
+/** Ends a call with an error. */
+type EndCall = (error: RpcError) => void;
+
+/** An answered call is over, also where the caller goes on sending or does not take the answer. */
+function endWithAnswer(stream: ServerHttp2Stream): void {
+  stream.once('finish', () => {
+    if (!stream.readableEnded && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
+  });
+  stream.setTimeout(ANSWER_TIMEOUT, () => {
+    if (stream.writableEnded) stream.close(constants.NGHTTP2_CANCEL);
+  });
 }
 
 interface UnknownMethodHandler {

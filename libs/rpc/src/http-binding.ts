@@ -164,12 +164,18 @@ function wholeMessage(body: JsonValue | undefined): JsonObject {
   return body;
 }
 
+/** The body is of another kind than JSON. */
+export function unsupportedMediaType(): RpcError {
+  const options = { reason: 'UNSUPPORTED_MEDIA_TYPE', httpStatus: 415 };
+  return RpcError.invalidArgument([], 'the content-type must be application/json', options);
+}
+
 // JSON is UTF-8; bytes that are not are refused, and not replaced by something else.
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 function parseBody(body: unknown): JsonValue | undefined {
   if (body === undefined || body === null || (Buffer.isBuffer(body) && body.length === 0)) return undefined;
-  if (!Buffer.isBuffer(body)) throw RpcError.invalidArgument([], 'the content-type must be application/json');
+  if (!Buffer.isBuffer(body)) throw unsupportedMediaType();
   let text: string;
   try {
     text = utf8.decode(body);

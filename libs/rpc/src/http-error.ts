@@ -1,12 +1,18 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { type Code, codeOfHttpStatus, httpStatusOf, type RpcError } from './rpc-error.js';
+import { type Code, codeOfHttpStatus, type RpcError } from './rpc-error.js';
 
 const codes = new WeakMap<FastifyRequest, Code>();
 
-/** Answers an HTTP request with an error; `httpStatus` where HTTP has a finer word than the code's. */
-export function sendError(reply: FastifyReply, error: RpcError, httpStatus = httpStatusOf(error.code)): void {
+/** Answers an HTTP request with an error. */
+export function sendError(reply: FastifyReply, error: RpcError): void {
   codes.set(reply.request, error.code);
-  void reply.code(httpStatus).header('content-type', 'application/json').send(JSON.stringify(error.toStatusJson()));
+  if (error.retryDelay !== undefined) reply.header('retry-after', retryAfter(error.retryDelay));
+  void reply.code(error.httpStatus).header('content-type', 'application/json').send(JSON.stringify(error.toStatusJson()));
+}
+
+/** The header's value: whole seconds, and never sooner than was asked for. */
+function retryAfter(milliseconds: number): string {
+  return String(Math.max(1, Math.ceil(milliseconds / 1_000)));
 }
 
 /** The canonical code that an HTTP request was answered with. */

@@ -1,10 +1,12 @@
-import type { IncomingMessage } from 'node:http';
+import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
-import { logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withRequestId } from './call.js';
+import { logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCaller } from './call.js';
+import { clientAddress, type Trust } from './client-address.js';
 import { rpcNameOf } from './http-binding.js';
 import { answeredCode, sendError } from './http-error.js';
+import { Bounded, BoundedConnections, type Limits } from './limits.js';
 import { Code, RpcError } from './rpc-error.js';
 
 /** The largest request, in bytes, on either transport. */
@@ -14,6 +16,9 @@ export const MAX_REQUEST_BYTES = 64 * 1024;
 const SWALLOW_BYTES = 16 * 1024 * 1024;
 const SWALLOW_TIMEOUT = 1_000;
 
+/** What every answer says unless it says otherwise: it is what its content-type calls it, and nobody's to keep. */
+const ANSWER_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' };
+
 /**
  * The HTTP server: request ids, the line of a call, the canonical errors for
  * what never reaches a handler, and a shutdown that waits for calls and not
@@ -21,16 +26,21 @@ const SWALLOW_TIMEOUT = 1_000;
  */
 export class HttpTransport extends FastifyAdapter {
   private readonly methodsOf = new Map<string, Set<string>>();
-  private readonly idleSockets = new Set<Socket>();
+  private readonly connections: BoundedConnections<Socket>;
+  private readonly arriving: Bounded<Socket>;
   private draining = false;
 
   /** Runs while the server closes, and is waited for; is given the end of the server's own calls. */
   onDrain: (closed: Promise<void>) => Promise<void> = (closed) => closed;
 
-  /** @param basePath is taken off every path that begins with it; empty or `/` for none. */
-  constructor(basePath = '') {
+  /**
+   * @param trust which proxies are believed when they say for whom they call.
+   * @param basePath is taken off every path that begins with it; empty or `/` for none.
+   */
+  constructor(trust: Trust, limits: Limits, basePath = '') {
     super({
       rewriteUrl: ({ url = '/' }) => withoutBase(url, basePath.replace(/\/$/, '')),
+      trustProxy: trust,
       bodyLimit: MAX_REQUEST_BYTES,
       // Against slow senders. Longer keep-alive than the 60 s of usual load balancers.
       requestTimeout: 30_000,
@@ -42,22 +52,28 @@ export class HttpTransport extends FastifyAdapter {
       requestIdHeader: false,
       genReqId: (request: IncomingMessage) => requestIdFrom(request.headers[REQUEST_ID]),
       frameworkErrors: (_error: Error, request: FastifyRequest, reply: FastifyReply) => {
-        trackCall(request, reply);
+        trackCall(request, reply, trust);
         sendError(reply, RpcError.invalidArgument([], 'the URL is not valid'));
       },
-      clientErrorHandler: refuseConnection,
+      clientErrorHandler: (failure: Error & { code?: string }, socket: Socket) => refuseConnection(failure, socket, trust),
     });
+    this.connections = new BoundedConnections(limits.connections, (socket) => socket.destroy());
+    this.arriving = new Bounded(limits.arriving, (socket) => socket.destroy());
     const fastify = this.getInstance();
     fastify.addHook('onRoute', (route) => this.registerRoute(route));
     fastify.addHook('onRequest', (request, reply, done) => {
-      trackCall(request, reply);
+      trackCall(request, reply, trust);
       // Before the body is read: no body makes an unknown path anything else.
       if (request.is404) sendError(reply, RpcError.notFound('there is no such path'));
       else done();
     });
-    fastify.addHook('preHandler', (request, _reply, done) => withRequestId(request.id, done));
+    fastify.addHook('preHandler', (request, _reply, done) => {
+      withCaller({ requestId: request.id, client: clientOf(request, trust) }, done);
+    });
     fastify.addHook('onSend', async (request, reply, payload) => {
       if (this.draining) reply.header('connection', 'close');
+      // Whatever answered so: a page and a health check say it too.
+      if ((reply.statusCode === 429 || reply.statusCode === 503) && !reply.hasHeader('retry-after')) reply.header('retry-after', '1');
       if (!request.raw.complete) await swallow(request.raw);
       return payload;
     });
@@ -71,7 +87,7 @@ export class HttpTransport extends FastifyAdapter {
 
   override initHttpServer(...args: Parameters<FastifyAdapter['initHttpServer']>): void {
     super.initHttpServer(...args);
-    this.trackIdleSockets();
+    this.trackConnections();
   }
 
   /** Answers every other method of a known path with 405; call it when all routes are registered. */
@@ -83,7 +99,8 @@ export class HttpTransport extends FastifyAdapter {
         method: fastify.supportedMethods.filter((method) => !methods.has(method)),
         url,
         onRequest: (_request, reply) => {
-          sendError(reply.header('allow', allow), RpcError.unimplemented(`this path answers to ${allow}`), 405);
+          const options = { reason: 'METHOD_NOT_ALLOWED', httpStatus: 405 };
+          sendError(reply.header('allow', allow), RpcError.unimplemented(`this path answers to ${allow}`, options));
         },
         handler: () => undefined,
       });
@@ -97,7 +114,7 @@ export class HttpTransport extends FastifyAdapter {
 
   override async close(): Promise<void> {
     const closed = super.close();
-    for (const socket of this.idleSockets) socket.destroy();
+    this.connections.endIdle();
     await this.onDrain(closed);
   }
 
@@ -123,17 +140,21 @@ export class HttpTransport extends FastifyAdapter {
     }
   }
 
-  /** Node closes a connection without a request, such as a browser opens ahead, only at its timeout. */
-  private trackIdleSockets(): void {
+  /** Node closes a connection without a request, such as a browser opens ahead, only at its timeout, and bounds none of it. */
+  private trackConnections(): void {
     const server = this.getHttpServer();
     server.on('connection', (socket: Socket) => {
-      this.idleSockets.add(socket);
-      socket.once('close', () => this.idleSockets.delete(socket));
+      this.connections.opened(socket);
+      socket.once('close', () => this.connections.closed(socket));
     });
-    server.on('request', ({ socket }: { socket: Socket }, response: NodeJS.EventEmitter) => {
-      this.idleSockets.delete(socket);
+    server.on('request', (request: IncomingMessage, response: NodeJS.EventEmitter) => {
+      const { socket } = request;
+      this.connections.setIdle(socket, false);
+      this.arriving.add(socket);
+      const arrived = () => this.arriving.delete(socket);
+      request.once('end', arrived).once('close', arrived);
       response.once('close', () => {
-        if (!socket.destroyed) this.idleSockets.add(socket);
+        if (!socket.destroyed) this.connections.setIdle(socket, true);
       });
     });
   }
@@ -146,13 +167,19 @@ function withoutBase(url: string, basePath: string): string {
   return rest.startsWith('/') ? rest : `/${rest}`;
 }
 
-function trackCall(request: FastifyRequest, reply: FastifyReply): void {
+function clientOf(request: FastifyRequest, trust: Trust): string {
+  return clientAddress(request.socket.remoteAddress, request.headers['x-forwarded-for'] as string | undefined, trust);
+}
+
+function trackCall(request: FastifyRequest, reply: FastifyReply, trust: Trust): void {
   const startedAt = performance.now();
-  void reply.header(REQUEST_ID, request.id);
+  void reply.headers({ ...ANSWER_HEADERS, [REQUEST_ID]: request.id });
+  // Now: a socket that was closed does not know its peer any more.
+  const client = clientOf(request, trust);
   // Comes for every request, also for one whose caller went away before the answer.
   reply.raw.once('close', () => {
     const code = reply.raw.writableFinished ? answeredCode(reply) : Code.CANCELLED;
-    logCall('http', rpcName(request), code, startedAt, request.id);
+    logCall({ transport: 'http', rpc: rpcName(request), code, startedAt, requestId: request.id, client });
   });
 }
 
@@ -185,30 +212,32 @@ function rpcName(request: FastifyRequest): string {
 }
 
 /** Answers what is not HTTP, or took too long to become it. There is no request yet: nothing but the socket. */
-function refuseConnection(failure: Error & { code?: string }, socket: Socket): void {
+function refuseConnection(failure: Error & { code?: string }, socket: Socket, trust: Trust): void {
   if (failure.code === 'ECONNRESET' || socket.destroyed) return;
-  const { status, error } = refusal(failure.code);
+  const error = refusal(failure.code);
+  const client = clientAddress(socket.remoteAddress, undefined, trust);
   const requestId = requestIdFrom(undefined);
   const body = JSON.stringify(error.toStatusJson());
   const head = [
-    `HTTP/1.1 ${status}`,
+    `HTTP/1.1 ${error.httpStatus} ${STATUS_CODES[error.httpStatus]}`,
     'connection: close',
     'content-type: application/json',
     `content-length: ${Buffer.byteLength(body)}`,
     `${REQUEST_ID}: ${requestId}`,
+    ...Object.entries(ANSWER_HEADERS).map(([name, value]) => `${name}: ${value}`),
   ];
   if (socket.writable) socket.write(`${head.join('\r\n')}\r\n\r\n${body}`);
   socket.destroy();
-  logCall('http', UNKNOWN_RPC, error.code, performance.now(), requestId);
+  logCall({ transport: 'http', rpc: UNKNOWN_RPC, code: error.code, startedAt: performance.now(), requestId, client });
 }
 
-function refusal(code: string | undefined): { status: string; error: RpcError } {
+function refusal(code: string | undefined): RpcError {
   switch (code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return { status: '408 Request Timeout', error: new RpcError(Code.DEADLINE_EXCEEDED, 'the request took too long to arrive') };
+      return new RpcError(Code.DEADLINE_EXCEEDED, 'the request took too long to arrive', [], { httpStatus: 408 });
     case 'HPE_HEADER_OVERFLOW':
-      return { status: '431 Request Header Fields Too Large', error: RpcError.resourceExhausted('the headers are too large') };
+      return RpcError.tooLarge('the headers are too large', 431);
     default:
-      return { status: '400 Bad Request', error: RpcError.invalidArgument([], 'the request is not valid HTTP') };
+      return RpcError.invalidArgument([], 'the request is not valid HTTP');
   }
 }

@@ -1,6 +1,6 @@
-export { Code, RpcError, type ErrorDetail, type FieldViolation } from './rpc-error.js';
+export { Code, RpcError, type ErrorDetail, type FieldViolation, type RpcErrorOptions } from './rpc-error.js';
 export { Message, Rpc } from './rpc.decorator.js';
-export { currentRequestId } from './call.js';
+export { currentClient, currentRequestId } from './call.js';
 export { packageDefinition } from './grpc-transport.js';
 export { Readiness } from './readiness.js';
 export { messageFromJson } from './request-message.js';

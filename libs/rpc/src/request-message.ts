@@ -43,7 +43,7 @@ export function messageFromJson<Desc extends DescMessage>(desc: Desc, json: Json
     const field = desc.fields.find(({ name, jsonName }) => name === key || jsonName === key);
     if (!field) continue;
     if (given.has(field)) {
-      violations.push({ field: field.jsonName, description: 'is given twice, in both of its spellings' });
+      violations.push({ field: field.name, description: 'is given twice, in both of its spellings' });
       continue;
     }
     given.set(field, key);
@@ -55,7 +55,7 @@ export function messageFromJson<Desc extends DescMessage>(desc: Desc, json: Json
     for (const [field, key] of given) {
       const value = accepted[key]!;
       if (readJson(desc, { [key]: value })) continue;
-      violations.push({ field: field.jsonName, description: typeViolation(field, value) });
+      violations.push({ field: field.name, description: typeViolation(field, value) });
       delete accepted[key];
     }
     message = readJson(desc, accepted);
@@ -78,7 +78,7 @@ function oneofClashes(desc: DescMessage, json: JsonObject): FieldViolation[] {
   return desc.oneofs.flatMap((oneof) => {
     const given = oneof.fields.filter(({ name, jsonName }) => name in json || jsonName in json);
     const names = given.map(({ jsonName }) => jsonName).join(', ');
-    return given.length < 2 ? [] : given.map(({ jsonName }) => ({ field: jsonName, description: `only one of ${names} may be given` }));
+    return given.length < 2 ? [] : given.map(({ name }) => ({ field: name, description: `only one of ${names} may be given` }));
   });
 }
 
@@ -92,19 +92,23 @@ function valid<Desc extends DescMessage>(desc: Desc, message: MessageShape<Desc>
   const unreadable = new Set(decoding.map(({ field }) => field));
   for (const violation of result.violations ?? []) {
     const [root] = violation.field;
-    if (root && 'jsonName' in root && unreadable.has(root.jsonName)) continue;
-    violations.push({ field: jsonPath(violation.field), description: violation.message });
+    if (root && 'name' in root && unreadable.has(root.name)) continue;
+    violations.push({ field: protoPath(violation.field), description: inGoodEnglish(violation.message) });
   }
   if (violations.length > 0) throw RpcError.invalidArgument(violations);
   return message;
 }
 
-function jsonPath(path: Path): string {
+/** The validator counts without looking: "at least 1 characters". */
+function inGoodEnglish(message: string): string {
+  return message.replace(/\b1 (character|byte|item|value|pair|field)s\b/g, '1 $1').replace(/\b1 entries\b/g, '1 entry');
+}
+
+function protoPath(path: Path): string {
   return path.reduce((text, part) => {
     if (part.kind === 'list_sub') return `${text}[${part.index}]`;
     if (part.kind === 'map_sub') return `${text}[${JSON.stringify(String(part.key))}]`;
-    const name = part.kind === 'oneof' ? part.name : part.jsonName;
-    return text === '' ? name : `${text}.${name}`;
+    return text === '' ? part.name : `${text}.${part.name}`;
   }, '');
 }
 
@@ -112,7 +116,7 @@ function jsonPath(path: Path): string {
 function* textViolations(message: ReflectMessage, parent: string): Generator<FieldViolation> {
   for (const field of message.fields) {
     if (!message.isSet(field)) continue;
-    const path = parent === '' ? field.jsonName : `${parent}.${field.jsonName}`;
+    const path = parent === '' ? field.name : `${parent}.${field.name}`;
     switch (field.fieldKind) {
       case 'scalar':
         yield* textViolation(message.get(field), path);

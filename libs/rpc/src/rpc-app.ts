@@ -3,8 +3,10 @@ import type { DynamicModule, LoggerService, Type } from '@nestjs/common';
 import { ModulesContainer, NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { assertPortsAvailable, type Config } from '@app/config';
+import { trustOf } from './client-address.js';
 import { GrpcTransport } from './grpc-transport.js';
 import { HttpTransport } from './http-transport.js';
+import { DEFAULT_LIMITS, type Limits } from './limits.js';
 import { Readiness } from './readiness.js';
 import { assertRpcHandlers } from './rpc-handlers.js';
 import { RpcExceptionFilter, type TranslateError } from './rpc.filter.js';
@@ -15,7 +17,7 @@ const SHUTDOWN_TIMEOUT = 10_000;
 
 /** What an app serves, and where. */
 export interface RpcAppOptions {
-  readonly config: Pick<Config, 'HOST' | 'HTTP_PORT' | 'GRPC_PORT' | 'isProduction'>;
+  readonly config: Pick<Config, 'HOST' | 'HTTP_PORT' | 'GRPC_PORT' | 'isProduction'> & Partial<Pick<Config, 'TRUST_PROXY'>>;
   /** The services whose methods the module's controllers implement with `@Rpc()`. */
   readonly services: readonly DescService[];
   /** A path that is taken off where a request's begins with it, because a proxy may leave it there: `/accounts`. */
@@ -26,6 +28,8 @@ export interface RpcAppOptions {
   readonly logger?: LoggerService | false;
   /** The bound of a graceful shutdown, in milliseconds; 10 s by default. */
   readonly shutdownTimeout?: number;
+  /** How much is taken from callers at once, where it is not the default. */
+  readonly limits?: Partial<Limits>;
 }
 
 /** An app that serves its RPCs on HTTP and gRPC. */
@@ -48,7 +52,9 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
   // Before Nest does, which would log a stack and may already serve the other port.
   await assertPortsAvailable(config, 'HTTP_PORT', 'GRPC_PORT');
 
-  const http = new HttpTransport(options.basePath);
+  const trust = trustOf(config.TRUST_PROXY ?? false);
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const http = new HttpTransport(trust, limits, options.basePath);
   const nest = await NestFactory.create<NestFastifyApplication>(module, http, {
     abortOnError: false,
     ...(options.logger === undefined ? { bufferLogs: true } : { logger: options.logger }),
@@ -66,6 +72,8 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
     url: `${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${config.GRPC_PORT}`,
     reflection: !config.isProduction,
     readiness: nest.get(Readiness, { strict: false }),
+    trust,
+    limits,
   });
   nest.connectMicroservice(grpc.microserviceOptions(), { inheritAppConfig: true });
 
@@ -86,6 +94,7 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
       http.registerMethodNotAllowed();
       await nest.listen(config.HTTP_PORT, config.HOST);
       await nest.startAllMicroservices();
+      grpc.boundConnections();
     },
   };
 }

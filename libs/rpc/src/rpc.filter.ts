@@ -1,12 +1,11 @@
-import { toBinary } from '@bufbuild/protobuf';
-import { Metadata } from '@grpc/grpc-js';
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException, Logger } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { type Observable, throwError } from 'rxjs';
-import { StatusSchema } from '@app/contract';
 import { currentRequestId } from './call.js';
+import { grpcError } from './grpc-error.js';
+import { unsupportedMediaType } from './http-binding.js';
 import { sendError } from './http-error.js';
-import { Code, codeOfHttpStatus, RpcError } from './rpc-error.js';
+import { codeOfHttpStatus, RpcError } from './rpc-error.js';
 
 /** Recognises errors of the composition, such as a lost database; undefined for the others. */
 export type TranslateError = (error: unknown) => RpcError | undefined;
@@ -41,19 +40,12 @@ function frameworkError(exception: HttpException): RpcError {
     case 404:
       return RpcError.notFound('there is no such path');
     case 413:
-      return RpcError.resourceExhausted('the request is too large');
+      return RpcError.tooLarge();
     case 415:
-      return RpcError.invalidArgument([], 'the content-type is not supported; use application/json');
+      return unsupportedMediaType();
+    case 429:
+      return RpcError.resourceExhausted(exception.message);
     default:
       return new RpcError(codeOfHttpStatus(exception.getStatus()), exception.message);
   }
-}
-
-/** What grpc-js makes a status of. */
-function grpcError(error: RpcError): { code: Code; details: string; metadata: Metadata } {
-  const metadata = new Metadata();
-  if (error.details.length > 0) {
-    metadata.set('grpc-status-details-bin', Buffer.from(toBinary(StatusSchema, error.toStatus())));
-  }
-  return { code: error.code, details: error.message, metadata };
 }
