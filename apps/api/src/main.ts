@@ -4,7 +4,12 @@ import { UserService } from '@app/contract';
 import { isDatabaseUnavailable } from '@app/postgres';
 import { createLogger } from '@app/logging';
 import { createRpcApp, currentRequestId, PortUnavailable, RpcError } from '@app/rpc';
+import { boundShutdown } from '@app/shutdown';
 import { ApiModule } from './api.module.js';
+
+/** How long calls under way may take to end, and closing connections beyond that. Milliseconds. */
+const SHUTDOWN_TIMEOUT = 10_000;
+const SHUTDOWN_MARGIN = 5_000;
 
 const config = Config.load();
 
@@ -16,9 +21,11 @@ try {
   const app = await createRpcApp(ApiModule.forRoot(config), {
     config,
     services: [UserService],
+    shutdownTimeout: SHUTDOWN_TIMEOUT,
     logger: createLogger('api', config, () => ({ requestId: currentRequestId() })),
     translate: (error) => (isDatabaseUnavailable(error) ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined),
   });
+  boundShutdown(SHUTDOWN_TIMEOUT + SHUTDOWN_MARGIN);
   process.off('SIGTERM', exitAtOnce).off('SIGINT', exitAtOnce);
   await app.listen();
 } catch (error) {

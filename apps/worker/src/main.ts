@@ -2,9 +2,13 @@ import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import { Config } from '@app/config';
 import { createLogger } from '@app/logging';
+import { boundShutdown } from '@app/shutdown';
 import { TaskQueues } from '@app/tasks';
 import { startDashboard } from './dashboard.js';
 import { WorkerModule } from './worker.module.js';
+
+/** What giving tasks back and closing connections may take beyond the tasks' own time, all waits taken together. Milliseconds. */
+const SHUTDOWN_MARGIN = 10_000;
 
 const config = Config.load();
 
@@ -16,5 +20,6 @@ const app = await NestFactory.createApplicationContext(WorkerModule.forRoot(conf
   abortOnError: false,
 });
 app.enableShutdownHooks([], { useProcessExit: true });
+boundShutdown(config.WORKER_SHUTDOWN_TIMEOUT + SHUTDOWN_MARGIN);
 process.off('SIGTERM', exitAtOnce).off('SIGINT', exitAtOnce);
 await startDashboard(config, app.get(TaskQueues, { strict: false }));

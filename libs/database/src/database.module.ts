@@ -9,12 +9,25 @@ import { dataSourceOptions } from './data-source.js';
 const RETRY_INTERVAL = 500;
 const REMINDER_INTERVAL = 30_000;
 
+/** How long the queries under way may take to end when the app does. Milliseconds. */
+const CLOSE_TIMEOUT = 2_000;
+
+/** A data source whose end is bounded: a database that does not answer would keep its app from ending. */
+class AppDataSource extends DataSource {
+  override async destroy(): Promise<void> {
+    const bound = new AbortController();
+    await Promise.race([super.destroy(), wait(CLOSE_TIMEOUT, undefined, { signal: bound.signal }).catch(() => undefined)]).finally(() =>
+      bound.abort(),
+    );
+  }
+}
+
 /** Connects, and waits for a database that is not up yet; says so once, and then rarely. */
 async function connectPatiently(options: DataSourceOptions): Promise<DataSource> {
   const logger = new Logger('Database');
   let saidAt = Number.NEGATIVE_INFINITY;
   for (;;) {
-    const dataSource = new DataSource(options);
+    const dataSource = new AppDataSource(options);
     try {
       return await dataSource.initialize();
     } catch (error) {
