@@ -303,14 +303,18 @@ export class Ledger {
     ]);
   }
 
-  /** Makes lost tasks pending again, as a new generation: whatever is left of the old one can commit nothing. */
-  async dispatchAnew(tasks: readonly DispatchedTask[]): Promise<number> {
+  /**
+   * Makes lost tasks pending again, as a new generation: whatever is left of the old one can commit nothing.
+   *
+   * @param what has happened to them, for their history.
+   */
+  async dispatchAnew(tasks: readonly DispatchedTask[], what = 'lost by the dispatcher, dispatched anew'): Promise<number> {
     const [, count] = await this.dataSource.query<[unknown, number]>(
       `UPDATE task SET state = 'pending', generation = task.generation + 1, delivery = 0,
-              ${HISTORY(`jsonb_build_array(jsonb_build_object('at', now(), 'what', 'lost by the dispatcher, dispatched anew'))`)}
+              ${HISTORY(`jsonb_build_array(jsonb_build_object('at', now(), 'what', $3::text))`)}
        FROM unnest($1::uuid[], $2::int[]) AS lost (id, generation)
        WHERE task.id = lost.id AND task.generation = lost.generation AND state = 'dispatched'`,
-      [tasks.map((task) => task.id), tasks.map((task) => task.generation)],
+      [tasks.map((task) => task.id), tasks.map((task) => task.generation), what],
     );
     return count;
   }
