@@ -41,7 +41,7 @@ async function dumpRedis(prefix: string): Promise<string> {
       else if (type === 'hash') parts.push(await redis.hgetall(key));
       else if (type === 'list') parts.push(await redis.lrange(key, 0, -1));
       else if (type === 'set') parts.push(await redis.smembers(key));
-      else if (type === 'zset') parts.push(await redis.zrange(key, 0, -1));
+      else if (type === 'zset') parts.push(await redis.zrange(key, 0, '-1'));
       else if (type === 'stream') parts.push(await redis.xrange(key, '-', '+'));
       else throw new Error(`a key of type ${type} was not looked into`);
     }

@@ -1,5 +1,7 @@
-import { connect } from 'node:net';
+import { type AddressInfo, connect, createServer, type Server } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 import { UserService } from '@app/contract';
+import pLimit from 'p-limit';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { WARN } from '../support/app-process.js';
@@ -7,7 +9,10 @@ import { Code } from '../support/callers.js';
 import { type Dispatcher, isAvailable } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
 import { somebody } from '../support/people.js';
+import { hasPrivateRedis, PrivateRedis } from '../support/private-redis.js';
+import { TcpProxy } from '../support/tcp-proxy.js';
 import { Waybill } from '../support/waybill.js';
+import { freePort } from '../../scripts/stack/ports.ts';
 
 const { createUser } = UserService.method;
 
@@ -146,5 +151,87 @@ describe.each(['redis', 'postgres'] as const)('the worker, with the queues in %s
         await waybill.close();
       }
     });
+  });
+});
+
+/** What a process may take beyond WORKER_SHUTDOWN_TIMEOUT or, the api, beyond its calls' ten seconds; with a bit for a busy machine. Milliseconds. */
+const MARGIN = 12_000;
+
+describe('every app ends within its bound when it is told to', () => {
+  const listening = async (server: Server): Promise<number> => {
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return (server.address() as AddressInfo).port;
+  };
+  const measure = async (ended: Promise<unknown>) => {
+    const begin = performance.now();
+    return { code: await ended, inTime: performance.now() - begin < MARGIN };
+  };
+
+  it.skipIf(!hasPrivateRedis)('whatever has kept it from Redis', { timeout: 120_000 }, async () => {
+    const waybill = await Waybill.create('redis');
+    const redis = await PrivateRedis.reserve();
+    await redis.start();
+    await redis.ask('CONFIG', 'SET', 'requirepass', 'secret');
+    // One that accepts and says nothing, and one that speaks TLS; it has no certificate to show, which nobody asks for in plain words.
+    const sockets = new Set<{ destroy(): void }>();
+    const silent = createServer((socket) => sockets.add(socket.on('error', () => undefined)));
+    const encrypted = createTlsServer().on('tlsClientError', () => undefined);
+    try {
+      const addresses = {
+        'nobody listens': `127.0.0.1:${await freePort()}`,
+        'another password': `redis://:guess@${redis.address}`,
+        'no password': redis.address,
+        'TLS where there is none': `rediss://:secret@${redis.address}`,
+        'no TLS where there is': `127.0.0.1:${await listening(encrypted)}`,
+        'no answer': `127.0.0.1:${await listening(silent)}`,
+      };
+      // A start loads all of Nest: two of them at once, on two cores.
+      const turns = pLimit(2);
+      const end = async (why: string, REDIS_ADDRESS: string, index: number) => {
+        const worker = waybill.run('worker', { REDIS_ADDRESS, WORKER_SHUTDOWN_TIMEOUT: '500ms' });
+        await worker.line(({ msg }) => msg === 'task processor started');
+        const signal = index % 2 ? 'SIGINT' : 'SIGTERM';
+        // A terminal tells the process and `make` does once more.
+        return [why, await measure(Promise.all([worker.stop(30_000, signal), worker.stop(30_000, signal)]))];
+      };
+      const ends = Object.entries(addresses).map(([why, address], index) => turns(end, why, address, index));
+      const command = waybill.run('tasks', { REDIS_ADDRESS: addresses['no answer'] }, ['queues']);
+      expect(Object.fromEntries(await Promise.all(ends))).toEqual(
+        Object.fromEntries(Object.keys(addresses).map((why) => [why, { code: [0, 0], inTime: true }])),
+      );
+      expect(await measure(command.end(30_000))).toEqual({ code: 1, inTime: true });
+    } finally {
+      await waybill.close();
+      await redis.kill();
+      for (const socket of sockets) socket.destroy();
+      silent.close();
+      encrypted.close();
+    }
+  });
+
+  it('when its database has fallen silent, and while it waits for one', { timeout: 120_000 }, async () => {
+    const waybill = await Waybill.create('postgres');
+    const { hostname, port } = new URL(waybill.database.url);
+    const proxy = await TcpProxy.to({ host: hostname, port: Number(port) });
+    const through = (to: number) => {
+      const url = new URL(waybill.database.url);
+      url.port = String(to);
+      return { DATABASE_URL: url.href, WORKER_SHUTDOWN_TIMEOUT: '500ms' };
+    };
+    try {
+      const apps = await Promise.all([waybill.startApi(through(proxy.port)), waybill.startWorker(through(proxy.port))]);
+      proxy.freeze();
+      expect(await Promise.all(apps.map((app) => measure(app.stop(30_000))))).toEqual(apps.map(() => ({ code: 0, inTime: true })));
+
+      const nowhere = through(await freePort());
+      const waiting = (['api', 'worker'] as const).map((program) => waybill.run(program, nowhere));
+      for (const app of waiting) {
+        await app.line(({ msg }) => msg.startsWith('the database cannot be reached'));
+        expect(await measure(app.stop(30_000))).toEqual({ code: 0, inTime: true });
+      }
+    } finally {
+      await waybill.close();
+      await proxy.close();
+    }
   });
 });

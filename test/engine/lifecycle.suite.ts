@@ -13,6 +13,7 @@ import {
   type TaskHandler,
   TaskQueues,
 } from '@app/tasks';
+import pg from 'pg';
 import type { EntityManager } from 'typeorm';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -281,6 +282,39 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       await gone(id);
       expect(callsOf(key)).toHaveLength(1);
       expect(callsOf(key)[0]!.at).toBeGreaterThanOrEqual(due - 50);
+    });
+
+    it('begins no task once it is told to end, also while its loops wait for the database', async () => {
+      const client = new pg.Client({ connectionString: engine.database.url });
+      client.on('error', () => undefined);
+      await client.connect();
+      try {
+        await client.query('BEGIN');
+        await client.query('LOCK TABLE task_queue_pause IN ACCESS EXCLUSIVE MODE');
+        const app = await engine.worker([Ordinary], { WORKER_CONCURRENCY: '1' });
+        // The reconciler, which waits for as long as a statement may take.
+        await eventually(async () => {
+          const { rowCount } = await client.query(
+            `SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database
+             WHERE datname = current_database() AND relation = 'task_queue_pause'::regclass AND NOT granted`,
+          );
+          return rowCount;
+        });
+        const key = randomUUID();
+        const running = Promise.withResolvers<void>();
+        scripts.set(key, () => running.promise);
+        await Promise.all([1, 2, 3].map(() => tasksOf(app).distribute(Ordinary, { key })));
+        await eventually(() => callsOf(key).length === 1);
+        const closed = app.close();
+        running.resolve();
+        const begin = performance.now();
+        await closed;
+        expect(callsOf(key)).toHaveLength(1);
+        expect(performance.now() - begin).toBeLessThan(8_000);
+        expect(await all()).toHaveLength(2);
+      } finally {
+        await client.end();
+      }
     });
 
     it('shuts a stale attempt out once a newer one has begun', async () => {

@@ -74,8 +74,8 @@ export class AppProcess {
   }
 
   /** Asks it to end. @returns its exit code. @throws when that takes longer than `within` milliseconds. */
-  async stop(within = 20_000): Promise<number | NodeJS.Signals> {
-    this.child.kill('SIGTERM');
+  async stop(within = 20_000, signal: NodeJS.Signals = 'SIGTERM'): Promise<number | NodeJS.Signals> {
+    this.child.kill(signal);
     return this.end(within);
   }
 

@@ -10,14 +10,16 @@ import type { DatabaseReadiness } from './health.controller.js';
  * The api, to be listened with: its services, and what errors of the database
  * mean to its callers.
  *
+ * @param shutdownTimeout how long calls under way may take to end, in milliseconds.
  * @throws PortUnavailable before anything is started, when a port is taken.
  */
-export async function createApi(config: Config, logger: LoggerService | false): Promise<RpcApp> {
+export async function createApi(config: Config, logger: LoggerService | false, shutdownTimeout?: number): Promise<RpcApp> {
   const app: RpcApp = await createRpcApp(ApiModule.forRoot(config), {
     config,
     services: [UserService],
     basePath: new URL(config.PUBLIC_URL).pathname,
     logger,
+    ...(shutdownTimeout !== undefined && { shutdownTimeout }),
     translate: (error) => {
       const passes = isTransient(error) || (isMissingInSchema(error) && isUnmigrated());
       return passes ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined;

@@ -4,7 +4,12 @@ import { assertPortsAvailable, Config, PortUnavailable } from '@app/config';
 import { DatabaseProblem, waitForDatabase } from '@app/database';
 import { createLogger } from '@app/logging';
 import { currentRequestId } from '@app/rpc';
+import { boundShutdown } from '@app/shutdown';
 import { createApi } from './api.js';
+
+/** How long calls under way may take to end, and closing connections beyond that. Milliseconds. */
+const SHUTDOWN_TIMEOUT = 10_000;
+const SHUTDOWN_MARGIN = 5_000;
 
 const config = Config.load();
 const logger = createLogger('api', config, () => ({ requestId: currentRequestId() }));
@@ -17,7 +22,8 @@ process.once('SIGTERM', exitAtOnce).once('SIGINT', exitAtOnce);
 try {
   await assertPortsAvailable(config, 'HTTP_PORT', 'GRPC_PORT');
   await waitForDatabase(config);
-  const app = await createApi(config, logger);
+  const app = await createApi(config, logger, SHUTDOWN_TIMEOUT);
+  boundShutdown(SHUTDOWN_TIMEOUT + SHUTDOWN_MARGIN);
   process.off('SIGTERM', exitAtOnce).off('SIGINT', exitAtOnce);
   await app.listen();
 } catch (error) {

@@ -4,9 +4,13 @@ import { NestFactory } from '@nestjs/core';
 import { assertPortsAvailable, Config, PortUnavailable } from '@app/config';
 import { DatabaseProblem, pendingMigrations, waitForDatabase } from '@app/database';
 import { createLogger } from '@app/logging';
+import { boundShutdown } from '@app/shutdown';
 import { pendingQueueMigrations, TaskQueues } from '@app/tasks';
 import { startDashboard } from './dashboard.js';
 import { WorkerModule } from './worker.module.js';
+
+/** What giving tasks back and closing connections may take beyond the tasks' own time, all waits taken together. Milliseconds. */
+const SHUTDOWN_MARGIN = 10_000;
 
 const config = Config.load();
 const logger = createLogger('worker', config);
@@ -25,5 +29,6 @@ try {
 }
 const app = await NestFactory.createApplicationContext(WorkerModule.forRoot(config), { logger, abortOnError: false });
 app.enableShutdownHooks([], { useProcessExit: true });
+boundShutdown(config.WORKER_SHUTDOWN_TIMEOUT + SHUTDOWN_MARGIN);
 process.off('SIGTERM', exitAtOnce).off('SIGINT', exitAtOnce);
 await startDashboard(config, app.get(TaskQueues, { strict: false }));

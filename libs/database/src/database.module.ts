@@ -1,8 +1,23 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import type { DynamicModule } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { Config } from '@app/config';
+import { DataSource } from 'typeorm';
 import { waitForDatabase } from './database-check.js';
 import { dataSourceOptions } from './data-source.js';
+
+/** How long the queries under way may take to end when the app does. Milliseconds. */
+const CLOSE_TIMEOUT = 2_000;
+
+/** A data source whose end is bounded: a database that does not answer would keep its app from ending. */
+class AppDataSource extends DataSource {
+  override async destroy(): Promise<void> {
+    const bound = new AbortController();
+    await Promise.race([super.destroy(), wait(CLOSE_TIMEOUT, undefined, { signal: bound.signal }).catch(() => undefined)]).finally(() =>
+      bound.abort(),
+    );
+  }
+}
 
 /** The TypeORM data source of an app; features add their entities with `TypeOrmModule.forFeature`. */
 export class DatabaseModule {
@@ -15,6 +30,7 @@ export class DatabaseModule {
         // Nest's own attempts are for a database that is lost in this very moment.
         return { ...dataSourceOptions(config, applicationName), autoLoadEntities: true };
       },
+      dataSourceFactory: (options) => new AppDataSource(options!).initialize(),
     });
   }
 }

@@ -62,10 +62,18 @@ export function connectionOptions(config: Config): Connection {
     keepAlive: 10_000,
     // Longer than a blocking read: silence beyond it is a dead connection.
     socketTimeout: 15_000,
-    // A producer fails at once while Redis is away: the relay keeps the task, and tries again.
-    enableOfflineQueue: false,
     retryStrategy: (times: number) => Math.min(100 * times, 1_000),
+    // What BullMQ is written against.
+    protocol: 2,
   };
+}
+
+/**
+ * Whether an answer says that this Redis is no longer the primary. Its address may
+ * lead to another one by now, which only a new connection finds.
+ */
+function isNoPrimary({ message }: Error): boolean {
+  return /\bREADONLY\b|^MASTERDOWN\b/.test(message);
 }
 
 /** How BullMQ reaches one queue. */
@@ -79,13 +87,81 @@ export function queueOptions(
   return { connection, prefix: `{${config.REDIS_PREFIX}-${queue}}` };
 }
 
-/** What workers share that were given the same options. */
+/** Whether Redis has answered with a no that is not about the command: it takes none of its kind at the moment, and has done nothing. */
+export function isRefusal(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    /\b(OOM|MISCONF|BUSY|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|NOAUTH|NOPERM|NOREPLICAS)\b|can't run this command/.test(error.message)
+  );
+}
+
+/** Whether an answer of Redis says that it is full, and takes no command that may need memory. */
+export function isOutOfMemory(error: unknown): boolean {
+  return error instanceof Error && /\bOOM\b/.test(error.message);
+}
+
+/** What several workers or queues use that were given the same options. */
 interface SharedConnection {
   connection: Redis | pg.Pool;
   users: number;
 }
 
-const shared = new WeakMap<object, SharedConnection>();
+/** Connections that several use: the first one who comes opens it, the last one who goes closes it. */
+class SharedConnections {
+  private readonly shared = new WeakMap<object, SharedConnection>();
+
+  constructor(private readonly open: (options: Connection) => Redis | pg.Pool) {}
+
+  acquire(options: Connection): Redis | pg.Pool {
+    const found = this.shared.get(options) ?? { connection: this.open(options), users: 0 };
+    found.users += 1;
+    this.shared.set(options, found);
+    return found.connection;
+  }
+
+  async release(options: Connection): Promise<void> {
+    const found = this.shared.get(options);
+    if (!found) return;
+    found.users -= 1;
+    if (found.users > 0) return;
+    this.shared.delete(options);
+    if (found.connection instanceof pg.Pool) await found.connection.end();
+    else found.connection.disconnect();
+  }
+}
+
+const ofQueues = new SharedConnections((options) => {
+  const { url, ...redisOptions } = options as RedisOptions & { url: string };
+  return new Redis(url, {
+    ...redisOptions,
+    // A producer fails at once while Redis is away: the relay keeps the task, and tries again.
+    enableOfflineQueue: false,
+    reconnectOnError: (error) => isNoPrimary(error),
+  });
+});
+
+const ofWorkers = new SharedConnections((options: object) => {
+  // Unlike a producer's, a worker's commands wait for a Redis that is away, and are sent again to one that takes no writes: they have done nothing.
+  if (options instanceof Redis) {
+    return options.duplicate<RedisOptions>({
+      enableOfflineQueue: true,
+      maxRetriesPerRequest: null,
+      reconnectOnError: (error) => isNoPrimary(error) && 2,
+    });
+  }
+  const pool = new pg.Pool({ ...(options as pg.PoolConfig), options: '-c search_path=bullmq' });
+  // Every worker listens to it.
+  return pool.setMaxListeners(0);
+});
+
+/** What a queue uses on Redis, one for all; on Postgres each has a pool of its own. To be given back with {@link releaseQueueConnection}. */
+export function queueConnection(options: Connection): QueueOptions['connection'] {
+  return options.url === undefined ? options : (ofQueues.acquire(options) as Redis);
+}
+
+export function releaseQueueConnection(options: Connection): Promise<void> {
+  return ofQueues.release(options);
+}
 
 /**
  * The connection of a worker; to be given back with {@link releaseWorkerConnection}.
@@ -95,34 +171,19 @@ const shared = new WeakMap<object, SharedConnection>();
  * queues: with one each, those of one queue would come in bursts, and those of
  * the queue with the most slots late. (On Redis they block on a connection of
  * their own, which BullMQ makes; on Postgres they keep one of the pool's.)
+ *
+ * @param options those of the worker's queue: on Redis the client that the queues use.
  */
 export function workerConnection(options: Connection): QueueOptions['connection'] {
-  const found = shared.get(options) ?? { connection: sharedConnection(options), users: 0 };
-  found.users += 1;
+  const connection = ofWorkers.acquire(options);
   // One more, which a worker listens on.
-  if (found.connection instanceof pg.Pool) found.connection.options.max += 1;
-  shared.set(options, found);
-  return found.connection as Redis;
-}
-
-function sharedConnection(options: Connection): Redis | pg.Pool {
-  const { url, ...redisOptions } = options as RedisOptions & { url?: string };
-  // Unlike a producer's, a worker's commands wait for a Redis that is away.
-  if (url !== undefined) return new Redis(url, { ...redisOptions, enableOfflineQueue: true, maxRetriesPerRequest: null });
-  const pool = new pg.Pool({ ...(options as pg.PoolConfig), options: '-c search_path=bullmq' });
-  // Every worker listens to it.
-  return pool.setMaxListeners(0);
+  if (connection instanceof pg.Pool) connection.options.max += 1;
+  return connection as Redis;
 }
 
 /** Ends a worker's use of its connection; the last one closes it. */
-export async function releaseWorkerConnection(options: Connection): Promise<void> {
-  const found = shared.get(options);
-  if (!found) return;
-  found.users -= 1;
-  if (found.users > 0) return;
-  shared.delete(options);
-  if (found.connection instanceof pg.Pool) await found.connection.end();
-  else found.connection.disconnect();
+export function releaseWorkerConnection(options: Connection): Promise<void> {
+  return ofWorkers.release(options);
 }
 
 /** Makes BullMQ use the configured dispatcher; to be called before any queue exists. */

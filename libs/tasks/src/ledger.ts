@@ -396,15 +396,20 @@ export class Ledger {
     );
   }
 
-  /** Makes lost tasks pending again, as a new generation: whatever is left of the old one can commit nothing. One that is locked is found again. */
-  async dispatchAnew(tasks: readonly DispatchedTask[]): Promise<number> {
+  /**
+   * Makes lost tasks pending again, as a new generation: whatever is left of the old one can commit nothing.
+   * One that is locked is found again.
+   *
+   * @param what has happened to them, for their history.
+   */
+  async dispatchAnew(tasks: readonly DispatchedTask[], what = 'lost by the dispatcher, dispatched anew'): Promise<number> {
     const [, count] = await this.dataSource.query<[unknown, number]>(
       `UPDATE task SET state = 'pending', generation = generation + 1, delivery = 0,
-              ${withEvent("'lost by the dispatcher, dispatched anew'")}
+              ${withEvent('$3::text')}
        WHERE id = ANY(ARRAY(
          SELECT task.id FROM task JOIN unnest($1::uuid[], $2::int[]) AS lost (id, generation) USING (id, generation)
          WHERE task.id = ANY($1) AND state = 'dispatched' FOR NO KEY UPDATE OF task SKIP LOCKED))`,
-      [tasks.map((task) => task.id), tasks.map((task) => task.generation)],
+      [tasks.map((task) => task.id), tasks.map((task) => task.generation), what],
     );
     return count;
   }

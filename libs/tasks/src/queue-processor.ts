@@ -70,10 +70,10 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
         throw new BuriedAttempt(outcome.failure);
       case 'snooze':
         if (!outcome.routine) this.taskLogger.snoozed(delivery, outcome.reason, outcome.delay);
-        await job.moveToDelayed(Date.now() + outcome.delay, token);
+        await this.worker.insist(() => job.moveToDelayed(Date.now() + outcome.delay, token));
         throw new DelayedError();
       case 'returned':
-        await job.moveToWait(token);
+        await this.worker.insist(() => job.moveToWait(token));
         throw new WaitingError();
       case 'lost':
         // Neither completed nor failed is ours to say any more.

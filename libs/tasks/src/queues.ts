@@ -5,6 +5,9 @@ import { Config } from '@app/config';
 import type { Queue } from 'bullmq';
 import type { JobData } from './job.js';
 
+/** A field of a queue's metadata in BullMQ; what it holds is of no interest. */
+const ASKED = 'waybill-asked';
+
 /** The BullMQ queues of `QUEUE_WEIGHTS`, by name. */
 @Injectable()
 export class TaskQueues {
@@ -25,5 +28,10 @@ export class TaskQueues {
 
   all(): Queue<JobData>[] {
     return this.names.map((name) => this.of(name));
+  }
+
+  /** Resolves when the dispatcher takes tasks: asked by a write, which one that is full, read-only or away refuses. */
+  async ask(): Promise<void> {
+    await Promise.all(this.all().map((queue) => queue.getBackend().setQueueMeta({ [ASKED]: Date.now() })));
   }
 }

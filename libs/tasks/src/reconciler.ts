@@ -1,7 +1,8 @@
 import { Injectable } from '@nestjs/common';
+import { Config } from '@app/config';
 import type { Queue } from 'bullmq';
 import { answered } from './deadline.js';
-import { jobId } from './dispatcher.js';
+import { isOutOfMemory, jobId, taskOf } from './dispatcher.js';
 import type { JobData } from './job.js';
 import { type DispatchedTask, Ledger } from './ledger.js';
 import { Loop } from './loop.js';
@@ -20,6 +21,8 @@ const PURGE_SIZE = 1_000;
 
 /** How long BullMQ remembers jobs that have ended, in milliseconds: until then, adding one again does nothing. The ledger keeps the buried tasks. */
 const MEMORY = { completed: 60_000, failed: 3_600_000 } as const;
+/** How many of a queue and state it may remember, on Redis: some 100 MB. */
+const MAX_REMEMBERED = 100_000;
 /** How many are forgotten at a time, for which Redis does nothing else. */
 const FORGET = 500;
 
@@ -48,6 +51,7 @@ export class Reconciler {
   private stopped = false;
 
   constructor(
+    private readonly config: Config,
     private readonly ledger: Ledger,
     private readonly queues: TaskQueues,
     private readonly pauses: QueuePauses,
@@ -71,6 +75,8 @@ export class Reconciler {
   }
 
   private async reconcile(): Promise<void> {
+    // First, because a Redis that is full refuses everything else.
+    for (const queue of this.queues.all()) await this.forget(queue);
     for (const queue of this.queues.all()) {
       const marker = await answered(queue.getBackend().getQueueMetaField(MARKER), ASK_DEADLINE);
       if (marker === null) this.suspects.add(queue.name);
@@ -91,17 +97,61 @@ export class Reconciler {
   }
 
   /**
-   * Has BullMQ forget old jobs. It would do so itself at the end of every job
-   * (`removeOnComplete`), which costs each of them a search, and on Postgres has
-   * the workers wait for one another until the server ends one of them.
+   * Has BullMQ forget old jobs, and the oldest of more than it may remember. It
+   * would do so itself at the end of every job (`removeOnComplete`), which costs
+   * each of them a search, and on Postgres has the workers wait for one another
+   * until the server ends one of them.
+   *
+   * A Redis that is full would refuse every task for as long as it remembers those
+   * that have ended: it is made to forget them all. When there are none it is full
+   * of what waits, and the newest of that go back to the ledger: to fetch a job needs
+   * memory too.
    */
   private async forget(queue: Queue<JobData>): Promise<void> {
+    // On Postgres to count them is to read them, and the disk is large.
+    const counts = this.config.REDIS_ADDRESS === undefined ? {} : await answered(queue.getJobCounts('completed', 'failed'), ASK_DEADLINE);
+    let isFull = false;
+    let forgotten = 0;
     for (const state of ['completed', 'failed'] as const) {
-      let forgotten: string[];
-      do {
-        forgotten = await answered(queue.clean(MEMORY[state], FORGET, state), ASK_DEADLINE);
-      } while (forgotten.length === FORGET && !this.stopped);
+      const excess = (counts[state] ?? 0) - MAX_REMEMBERED;
+      if (excess > 0) await this.clean(queue, state, 0, excess);
+      try {
+        await this.clean(queue, state, MEMORY[state]);
+      } catch (error) {
+        // Said when none was old enough: what has deleted something may write, and nothing else may.
+        if (!isOutOfMemory(error)) throw error;
+        isFull = true;
+        if ((counts[state] ?? 0) > 0) forgotten += await this.clean(queue, state, 0);
+      }
     }
+    if (isFull && forgotten === 0) await this.takeBack(queue);
+  }
+
+  /** Has BullMQ forget jobs that ended at least so many milliseconds ago, the oldest first. @returns how many. */
+  private async clean(
+    queue: Queue<JobData>,
+    state: 'completed' | 'failed',
+    age: number,
+    count = Number.POSITIVE_INFINITY,
+  ): Promise<number> {
+    let total = 0;
+    let forgotten: string[];
+    do {
+      forgotten = await answered(queue.clean(age, Math.min(FORGET, count - total), state), ASK_DEADLINE);
+      total += forgotten.length;
+    } while (forgotten.length === FORGET && total < count && !this.stopped);
+    return total;
+  }
+
+  /** Takes the newest tasks that wait out of BullMQ; the relay puts them in again once there is room. */
+  private async takeBack(queue: Queue<JobData>): Promise<void> {
+    const jobs = await answered(queue.getJobs(['wait', 'delayed'], 0, FORGET - 1, false), ASK_DEADLINE);
+    // One that has begun meanwhile stays.
+    const removals = await answered(Promise.allSettled(jobs.map((job) => job.remove())), ASK_DEADLINE);
+    const taken = jobs.filter((_, index) => removals[index]?.status === 'fulfilled');
+    if (taken.length === 0) return;
+    const tasks = taken.map((job) => ({ ...taskOf(job.id!), queue: queue.name }));
+    this.logger.takenBack(queue.name, await this.ledger.dispatchAnew(tasks, 'taken back from a dispatcher that is full'));
   }
 
   /** Apart from the rest: it needs no dispatcher, and may take long when much has had its time. */

@@ -55,8 +55,8 @@ export class Relay {
   }
 
   private async dispatch(): Promise<void> {
-    // A claim that cannot be dispatched leaves dead rows behind: while the dispatcher is away, ask it first.
-    if (this.failing) await answered(this.askDispatcher());
+    // A claim that cannot be dispatched leaves dead rows behind: while the dispatcher takes none, ask it first.
+    if (this.failing) await answered(this.queues.ask());
     this.failing = true;
     if ((await this.dispatchBatch()) === CLAIM_SIZE) {
       // While one batch is on its way to the dispatcher, the database works on another.
@@ -65,10 +65,6 @@ export class Relay {
     }
     this.failing = false;
     this.logger.well('relay');
-  }
-
-  private async askDispatcher(): Promise<void> {
-    await Promise.all(this.queues.all().map((queue) => queue.isPaused()));
   }
 
   private async dispatchBacklog(): Promise<void> {

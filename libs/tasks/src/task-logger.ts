@@ -4,6 +4,17 @@ import type { Delivery } from './job.js';
 
 const REMINDER_INTERVAL = 60_000;
 
+/** How long nothing may have been refused until what was is taken to be over: longer than between two searches for stalled jobs. Milliseconds. */
+const QUIET = 15_000;
+
+interface Trouble {
+  reportedAt: number;
+  /** The kinds of errors that were told and are not over. */
+  told: Set<string>;
+  /** When something was refused last. */
+  refusedAt: number;
+}
+
 /**
  * The engine's voice: what the processor, the relay and BullMQ have to say, as
  * lines of the Nest logger. A lost connection is told once and not once a second.
@@ -11,8 +22,8 @@ const REMINDER_INTERVAL = 60_000;
 @Injectable()
 export class TaskLogger {
   private readonly logger = new Logger('TaskProcessor');
-  /** When the trouble of each source was last reported; absent while it is well. */
-  private readonly troubles = new Map<string, number>();
+  /** By source; absent while it is well. */
+  private readonly troubles = new Map<string, Trouble>();
 
   started(weights: QueueWeights, slots: number, types: string[], dispatcher: string): void {
     const queues = Object.fromEntries(weights.queues.map((queue) => [queue.name, queue.weight]));
@@ -23,8 +34,15 @@ export class TaskLogger {
     this.logger.log({ running }, 'task processor is stopping');
   }
 
-  stopped(): void {
-    this.logger.log('task processor stopped');
+  /** @param left how many tasks neither ended nor could be given back. */
+  stopped(left: number): void {
+    if (left > 0) this.logger.error({ left }, 'task processor stopped, and left running tasks behind');
+    else this.logger.log('task processor stopped');
+  }
+
+  /** One of the engine's loops, which waits for something that does not answer. Nothing is lost with it. */
+  leftBehind(loop: string): void {
+    this.logger.warn({ source: loop }, 'did not end in time, and is left behind');
   }
 
   completed(delivery: Delivery, attempt: number, durationMs: number, moot: string | undefined): void {
@@ -43,31 +61,62 @@ export class TaskLogger {
     this.logger.warn({ queue, count }, 'the dispatcher has lost tasks; they are dispatched anew');
   }
 
+  takenBack(queue: string, count: number): void {
+    this.logger.warn({ queue, count }, 'the dispatcher is full; tasks that waited in it go back to the ledger');
+  }
+
   failed(what: string, err: unknown): void {
     this.logger.error({ err }, what);
   }
 
-  /** Something outside does not answer, or not well; it is tried again. Told once, and then once a minute. */
+  /** Something outside does not answer, or not well; it is tried again. Each kind of error is told once, and then once a minute. */
   trouble(source: string, err: unknown): void {
-    const reportedAt = this.troubles.get(source);
-    if (reportedAt !== undefined && Date.now() - reportedAt < REMINDER_INTERVAL) return;
-    this.troubles.set(source, Date.now());
-    const what = isConnectionError(err) ? 'connection lost' : 'failed, and tries again';
-    this.logger.warn({ source, err }, reportedAt === undefined ? what : `still: ${what}`);
+    const at = Date.now();
+    const kind = kindOf(err);
+    const known = this.troubles.get(source);
+    const isDue = known === undefined || at - known.reportedAt >= REMINDER_INTERVAL;
+    const trouble = isDue ? { reportedAt: at, told: new Set<string>(), refusedAt: 0 } : known;
+    this.troubles.set(source, trouble);
+    if (kind !== LOST) trouble.refusedAt = at;
+    if (trouble.told.has(kind)) return;
+    trouble.told.add(kind);
+    const what = kind === LOST ? 'connection lost' : 'failed, and tries again';
+    this.logger.warn({ source, err }, known && isDue ? `still: ${what}` : what);
   }
 
-  /** The trouble is over. @returns whether there had been any. */
+  /**
+   * The source has answered: a lost connection is there again. It says less of what
+   * was refused, since a Redis that is full, for one, still answers what only reads:
+   * that is over when nothing has been refused for a while.
+   *
+   * @returns whether there is a connection again where there was none.
+   */
   well(source: string): boolean {
-    if (!this.troubles.delete(source)) return false;
-    this.logger.log({ source }, 'connection regained');
-    return true;
+    const trouble = this.troubles.get(source);
+    if (!trouble) return false;
+    const isRegained = trouble.told.delete(LOST);
+    if (isRegained) this.logger.log({ source }, 'connection regained');
+    if (trouble.told.size === 0) this.troubles.delete(source);
+    else if (Date.now() - trouble.refusedAt >= QUIET) {
+      this.troubles.delete(source);
+      this.logger.log({ source }, 'works again');
+    }
+    return isRegained;
   }
 }
 
-const CONNECTION_ERROR = /ECONN|ETIMEDOUT|EPIPE|ENOTFOUND|EHOSTUNREACH|connection|socket|timeout|did not answer|Stream isn't writeable/i;
+/** The kind of an error that says that there is no connection of use. */
+const LOST = 'lost';
 
-function isConnectionError(err: unknown): boolean {
-  return err instanceof Error && CONNECTION_ERROR.test(`${'code' in err ? String(err.code) : ''} ${err.message}`);
+/** Among them what a Redis says that cannot be worked with at all: another one may stand in its place, or it may come back with less. */
+const CONNECTION_ERROR =
+  /ECONN|ETIMEDOUT|EPIPE|ENOTFOUND|EHOSTUNREACH|connection|socket|timeout|did not answer|Stream isn't writeable|NOAUTH|WRONGPASS|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|UNBLOCKED|max number of clients/i;
+
+/** A lost connection, or the word that Redis begins an answer with which says no, such as OOM. */
+function kindOf(err: unknown): string {
+  if (!(err instanceof Error)) return 'other';
+  if (CONNECTION_ERROR.test(`${'code' in err ? String(err.code) : ''} ${err.message}`)) return LOST;
+  return /^[A-Z]{3,}\b/.exec(err.message)?.[0] ?? 'other';
 }
 
 function identity(delivery: Delivery) {

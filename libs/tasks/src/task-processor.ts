@@ -4,6 +4,7 @@ import { Config } from '@app/config';
 import { faultPoint } from '@app/faults';
 import type { Job } from 'bullmq';
 import { v4 as uuidv4 } from 'uuid';
+import { endsWithin } from './deadline.js';
 import type { JobData } from './job.js';
 import { QueueProcessor } from './queue-processor.js';
 import { TaskRunner } from './runner.js';
@@ -19,6 +20,9 @@ const RETRY_INTERVAL = 500;
 /** How often an empty queue is looked at while every slot is taken. Milliseconds. */
 const LOOK_INTERVAL = 50;
 
+/** How long giving a job back may take, and a fetch that is under way when the process is told to end: some round trips. Milliseconds. */
+const RETURN_TIMEOUT = 2_000;
+
 /**
  * Runs the tasks of all queues in one pool of slots, shared by weight.
  *
@@ -32,7 +36,8 @@ const LOOK_INTERVAL = 50;
 export class TaskProcessor {
   private readonly workers = new Map<string, TaskWorker>();
   private readonly watched = new Set<string>();
-  private readonly slots = new Set<Promise<void>>();
+  /** The work of the slots that have a job. */
+  private readonly working = new Set<Promise<void>>();
   private readonly picker: WeightedPicker;
   private readonly token = uuidv4();
   private fetches = 0;
@@ -68,27 +73,39 @@ export class TaskProcessor {
     this.fill();
   }
 
-  /** How many tasks are running. */
-  get running(): number {
-    return this.slots.size;
+  /** Takes no more tasks, from now on. */
+  halt(): void {
+    if (this.stopping) return;
+    this.stopping = true;
+    for (const worker of this.workers.values()) worker.halt();
+    this.logger.stopping(this.working.size);
   }
 
   /**
    * Takes no more tasks, lets the running ones finish, tells those that are left
    * at the timeout to stop, and gives them back to the front of their queues.
+   *
+   * @returns how many neither ended nor could be given back, because the dispatcher
+   *   or the database does not answer. They run again once their lock is over.
    */
-  async stop(): Promise<void> {
-    this.stopping = true;
-    this.logger.stopping(this.running);
-    await Promise.all([...this.workers.values()].map((worker) => worker.halt()));
+  async stop(): Promise<number> {
+    this.halt();
     await faultPoint('worker.during-shutdown');
-    const done = Promise.all(this.slots);
-    await Promise.race([done, wait(this.config.WORKER_SHUTDOWN_TIMEOUT, undefined, { ref: false })]);
+    const drained = this.drain();
+    await endsWithin(this.config.WORKER_SHUTDOWN_TIMEOUT, drained);
     this.runner.interruptAll('shutdown');
-    // What is left has only to be given back, which takes a round trip.
-    await Promise.race([done, wait(RETRY_INTERVAL * 4, undefined, { ref: false })]);
+    await endsWithin(RETURN_TIMEOUT, drained);
+    const left = this.working.size;
     await Promise.all([...this.workers.values()].map((worker) => worker.close(true)));
-    this.logger.stopped();
+    this.logger.stopped(left);
+    return left;
+  }
+
+  private async drain(): Promise<void> {
+    await endsWithin(RETURN_TIMEOUT, Promise.all([...this.workers.values()].map((worker) => worker.fetched())));
+    // What they brought is on its way through BullMQ to the slot that fetched it.
+    await new Promise(setImmediate);
+    while (this.working.size > 0) await Promise.allSettled(this.working);
   }
 
   /** Starts as many slots as there is work for, and watches the queues that are empty. */
@@ -102,13 +119,7 @@ export class TaskProcessor {
   }
 
   private occupy(queue: string, work: Promise<void>): void {
-    const slot = work
-      .catch((error: unknown) => this.logger.trouble(queue, error))
-      .finally(() => {
-        this.slots.delete(slot);
-        this.fill();
-      });
-    this.slots.add(slot);
+    work.catch((error: unknown) => this.logger.trouble(queue, error)).finally(() => this.fill());
   }
 
   /** One slot's turn at a queue: a job, and those that follow it for as long as the queue remains next. */
@@ -122,14 +133,28 @@ export class TaskProcessor {
       await wait(RETRY_INTERVAL);
     }
     if (!job) return this.picker.foundEmpty(queue);
+    if (this.stopping) return this.work(job.moveToWait(token));
     if (this.picker.found(queue)) this.fill();
     await this.process(queue, job, token);
   }
 
   /** Runs a job for which the picker has given a slot, and then those that follow. */
-  private async process(queue: string, first: Job<JobData>, token: string): Promise<void> {
+  private process(queue: string, first: Job<JobData>, token: string): Promise<void> {
+    return this.work(this.runFrom(queue, first, token));
+  }
+
+  /** Has a shutdown wait for it. */
+  private async work(work: Promise<unknown>): Promise<void> {
+    const settled = work.then(() => undefined);
+    this.working.add(settled);
+    await settled.finally(() => this.working.delete(settled));
+  }
+
+  private async runFrom(queue: string, first: Job<JobData>, token: string): Promise<void> {
     let job: Job<JobData> | undefined = first;
     while (job) {
+      // Fetched together with the end of the one before, in the moment in which the process was told to end.
+      if (this.stopping && job !== first) return void (await job.moveToWait(token));
       let hasSlot = true;
       let another: boolean | undefined;
       // Asked when the job ends; BullMQ asks again when telling it failed the first time.
@@ -169,7 +194,7 @@ export class TaskProcessor {
         if (!job) return;
         if (!this.stopping && this.picker.startArrived(queue)) return this.occupy(queue, this.process(queue, job, token));
         // Every slot is taken meanwhile: another process may be free for it.
-        await job.moveToWait(token);
+        await this.work(job.moveToWait(token));
       })
       .catch(async (error: unknown) => {
         this.watched.delete(queue);

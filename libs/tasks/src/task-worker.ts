@@ -1,6 +1,11 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { type Job, type Processor, Worker, type WorkerOptions } from 'bullmq';
-import { releaseWorkerConnection, workerConnection } from './dispatcher.js';
+import { CLOSE_TIMEOUT, endsWithin } from './deadline.js';
+import { isRefusal, releaseWorkerConnection, workerConnection } from './dispatcher.js';
 import type { JobData } from './job.js';
+
+/** Milliseconds. */
+const RETRY_INTERVAL = 500;
 
 /**
  * A BullMQ worker whose loop is ours: it hands out single jobs to the
@@ -14,7 +19,8 @@ export class TaskWorker extends Worker<JobData> {
   onAnswer: () => void = () => undefined;
   private halted = false;
   private readonly fetches = new Set<Promise<unknown>>();
-  private release: (() => Promise<void>) | undefined;
+  private readonly release: () => Promise<void>;
+  private ending: Promise<void> | undefined;
 
   constructor(name: string, processor: string | URL | null | Processor<JobData>, options: WorkerOptions) {
     super(name, processor, { ...options, connection: workerConnection(options.connection) });
@@ -27,9 +33,13 @@ export class TaskWorker extends Worker<JobData> {
     await this.startStalledCheckTimer();
   }
 
-  /** Fetches no more; resolves when the fetches under way have come in. */
-  async halt(): Promise<void> {
+  /** Fetches no more, from now on. */
+  halt(): void {
     this.halted = true;
+  }
+
+  /** Resolves when the fetches under way have come in, for which a dispatcher that is away would have one wait for ever. */
+  async fetched(): Promise<void> {
     await Promise.allSettled(this.fetches);
   }
 
@@ -47,13 +57,36 @@ export class TaskWorker extends Worker<JobData> {
     }
   }
 
-  override async close(force?: boolean): Promise<void> {
-    try {
-      await super.close(force);
-    } finally {
-      const { release } = this;
-      this.release = undefined;
-      await release?.();
+  protected override handleCompleted(
+    ...end: Parameters<Worker<JobData>['handleCompleted']>
+  ): ReturnType<Worker<JobData>['handleCompleted']> {
+    return this.insist(() => super.handleCompleted(...end));
+  }
+
+  protected override handleFailed(...end: Parameters<Worker<JobData>['handleFailed']>): ReturnType<Worker<JobData>['handleFailed']> {
+    return this.insist(() => super.handleFailed(...end));
+  }
+
+  /**
+   * Tells the dispatcher how a job has ended, and tells it again while it refuses
+   * to hear of anything, for as long as the job's lock lasts: BullMQ would leave
+   * the job behind at once, to be taken for that of a crashed worker.
+   */
+  async insist<T>(tell: () => Promise<T>): Promise<T> {
+    const giveUpAt = Date.now() + this.opts.lockDuration!;
+    for (;;) {
+      try {
+        return await tell();
+      } catch (error) {
+        if (!isRefusal(error) || Date.now() > giveUpAt) throw error;
+        this.emit('error', error as Error);
+        await wait(RETRY_INTERVAL);
+      }
     }
+  }
+
+  override close(force?: boolean): Promise<void> {
+    this.ending ??= endsWithin(CLOSE_TIMEOUT, Promise.all([super.close(force), this.release()])).then(() => undefined);
+    return this.ending;
   }
 }

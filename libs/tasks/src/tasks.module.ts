@@ -13,6 +13,7 @@ import { Config } from '@app/config';
 import { armFaults } from '@app/faults';
 import { DataSource } from 'typeorm';
 import { Completions } from './completions.js';
+import { endsWithin } from './deadline.js';
 import { connectionOptions, queueOptions, selectDispatcher } from './dispatcher.js';
 import { CORRELATION_ID, type CorrelationId, TaskDistributor } from './distributor.js';
 import { FailedTaskListener } from './failed-task.listener.js';
@@ -29,6 +30,7 @@ import { TASK_MIDDLEWARE, type TaskMiddleware, TaskRunner } from './runner.js';
 import { TaskLogger } from './task-logger.js';
 import { QUEUE_PROCESSORS, TaskProcessor } from './task-processor.js';
 import { QueuePause, ScheduleRecord, TaskRecord } from './task-record.entity.js';
+import { TaskQueue } from './task-queue.js';
 import { TaskWorker } from './task-worker.js';
 import { Waker } from './waker.js';
 
@@ -71,10 +73,19 @@ class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShutdown {
     );
   }
 
+  /** @throws Error when a task neither ended nor could be given back, once everything else has ended. */
   async beforeApplicationShutdown(): Promise<void> {
-    await Promise.all([this.relay.stop(), this.reconciler.stop(), this.scheduler.stop()]);
-    await this.processor.stop();
+    // Before all else: a loop may wait for a database that is slow or away, and nothing new begins meanwhile.
+    this.processor.halt();
+    const loops = { relay: this.relay, reconciler: this.reconciler, scheduler: this.scheduler };
+    const [left] = await Promise.all([
+      this.processor.stop(),
+      ...Object.entries(loops).map(async ([name, loop]) => {
+        if (!(await endsWithin(this.config.WORKER_SHUTDOWN_TIMEOUT, loop.stop()))) this.logger.leftBehind(name);
+      }),
+    ]);
     await Promise.all(this.queues.all().map((queue) => queue.close()));
+    if (left > 0) throw new Error(`${left} running tasks neither ended nor could be given back`);
   }
 }
 
@@ -169,6 +180,7 @@ const adminProviders: Provider[] = [faults, Ledger, QueuePauses, TaskAdmin, Task
 
 function queueModules(config: Config): DynamicModule[] {
   selectDispatcher(config);
+  BullModule.queueClass = TaskQueue;
   const connection = connectionOptions(config);
   return [
     // Registered by hand, when every provider is ready (nestjs/bull would run jobs before).

@@ -1,0 +1,1 @@
+export { boundShutdown } from './bound-shutdown.js';
