@@ -12,7 +12,7 @@ import {
   TaskDistributor,
   type TaskHandler,
 } from '@app/tasks';
-import { DataSource } from 'typeorm';
+import { DataSource, type EntityManager } from 'typeorm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { createEngine, type Dispatcher, isAvailable, type TestEngine } from '../support/engine.js';
@@ -247,22 +247,26 @@ export function describeEngine(dispatcher: Dispatcher): void {
       expect(await admin.cancel(id)).toMatch(/^cancelled/);
     });
 
-    it('commits the effects of one of two attempts that make them side by side', async () => {
+    it('refuses a second task.transaction of one attempt, side by side, within the first, and after it, but not after a failure', async () => {
       const key = randomUUID();
-      const ends: unknown[] = [];
+      const refused = /called twice in one attempt/;
+      let hasEnded = false;
       scripts.set(key, async (task) => {
-        const attempt = () =>
-          task.transaction(async (manager) => {
-            await manager.query('INSERT INTO effect VALUES ($1)', [task.id]);
-            await new Promise((resolve) => setTimeout(resolve, 50));
-          });
-        // To the ledger, two deliveries of which neither has been superseded are the same.
-        ends.push(...(await Promise.allSettled([attempt(), attempt()])).map((end) => (end.status === 'rejected' ? end.reason : 'done')));
+        const insert = (manager: EntityManager) => manager.query('INSERT INTO effect VALUES ($1)', [task.id]);
+        const undone = task.transaction(async (manager) => {
+          await insert(manager);
+          await expect(task.transaction(insert)).rejects.toThrow(refused);
+          throw new Error('undone');
+        });
+        await expect(undone).rejects.toThrow('undone');
+        const [first, second] = await Promise.allSettled([task.transaction(insert), task.transaction(insert)]);
+        expect(first).toMatchObject({ status: 'fulfilled' });
+        expect(second).toMatchObject({ status: 'rejected', reason: { message: expect.stringMatching(refused) } });
+        await expect(task.transaction(insert)).rejects.toThrow(refused);
+        hasEnded = true;
       });
       const { id } = await tasks.distribute(ScriptedTask, { key });
-      await eventually(() => ends.length === 2);
-      expect(ends).toContain('done');
-      expect(ends.find((end) => end !== 'done')).toBeInstanceOf(StaleAttempt);
+      await eventually(() => hasEnded);
       expect(await effectsOf(id)).toHaveLength(1);
       expect(await row(id)).toBeUndefined();
     });

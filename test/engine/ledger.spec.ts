@@ -1,13 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import type { INestApplicationContext } from '@nestjs/common';
 import { Injectable } from '@nestjs/common';
-import { InvalidTask, Task, TaskAdmin, TaskDistributor, type TaskHandler } from '@app/tasks';
+import { isTransient } from '@app/postgres';
+import { InvalidTask, StaleAttempt, Task, TaskAdmin, TaskDistributor, type TaskHandler } from '@app/tasks';
 import fc from 'fast-check';
 import pg from 'pg';
+import { DataSource, type EntityManager } from 'typeorm';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { z } from 'zod';
+import { HookFailed } from '../../libs/tasks/src/errors.js';
 import { Ledger, PURGE } from '../../libs/tasks/src/ledger.js';
 import { createEngine, type TestEngine } from '../support/engine.js';
+import { eventually } from '../support/eventually.js';
 
 const payload = z.object({ key: z.string() });
 
@@ -216,4 +220,137 @@ it('leaves a key that is taken for a time with its task, dead or redriven', asyn
   expect(other.duplicate).toBe(false);
   await admin.redriveOne(id);
   expect(await tasks.distribute(Kept, { key: 'k' }, { unique })).toEqual({ id: other.id, duplicate: true });
+});
+
+it('commits the effects of one of two attempts that make them side by side', async () => {
+  const [row] = await insert(1, 'dispatched');
+  const attempt = (name: string) =>
+    // To the ledger, two deliveries of which neither has been superseded are the same.
+    ledger.completeWith(claimOf(row!), false, async (manager) => {
+      await addEffect(manager, name);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    });
+  const before = await effects();
+  const ends = await Promise.allSettled([attempt('one'), attempt('other')]);
+  expect(ends.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
+  expect(ends.find((end) => end.status === 'rejected')!.reason).toBeInstanceOf(StaleAttempt);
+  expect((await effects()).length).toBe(before.length + 1);
+});
+
+/** What tasks do to the database: they distribute others, with a key of their own. */
+const addEffect = (manager: EntityManager, key: string) =>
+  manager.query(`INSERT INTO task (id, type, queue, payload, options) VALUES (gen_random_uuid(), 'test.effect', 'default', $1, '{}')`, [
+    JSON.stringify({ key }),
+  ]);
+const effects = () => engine.database.query(`SELECT payload->>'key' AS key FROM task WHERE type = 'test.effect'`);
+/** Connections that are in a transaction and do nothing: what a pool must never hold. */
+const idleInTransaction = () =>
+  engine.database.query(
+    `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%' AND query NOT LIKE '%pg_advisory%'`,
+  );
+
+/** Hooks of which nothing may be kept, whenever their end comes. */
+const hooks: [what: string, hook: (manager: EntityManager, limit: Promise<void>) => Promise<unknown>][] = [
+  [
+    'hangs within a transaction of its own',
+    (manager, limit) =>
+      manager.transaction(async (inner) => {
+        await addEffect(inner, 'kept');
+        await limit;
+        await addEffect(inner, 'late');
+      }),
+  ],
+  [
+    'goes on with its statements after the limit',
+    async (manager, limit) => {
+      await addEffect(manager, 'kept');
+      await limit;
+      await addEffect(manager, 'late');
+    },
+  ],
+  [
+    'has a statement under way at the limit',
+    async (manager) => {
+      await addEffect(manager, 'kept');
+      await manager.query('SELECT pg_sleep(0.7)');
+      await addEffect(manager, 'late');
+    },
+  ],
+  [
+    'fails while another part of it goes on',
+    async (manager, limit) => {
+      await addEffect(manager, 'kept');
+      await Promise.all([
+        Promise.reject(new Error('failed')),
+        manager.transaction(async (inner) => {
+          await limit;
+          await addEffect(inner, 'late');
+        }),
+      ]);
+    },
+  ],
+  [
+    'hides that a statement has failed',
+    async (manager) => {
+      await addEffect(manager, 'kept');
+      await manager.query('SELECT 1 / 0').catch(() => undefined);
+    },
+  ],
+];
+
+it.each(hooks)('keeps nothing of an onDead hook that %s, nor its connection, and buries without it', async (_, hook) => {
+  const [row] = await insert(1, 'dispatched');
+  let end: unknown;
+  const limit = new Promise<void>((resolve) => setTimeout(resolve, 400));
+  const onDead = async (manager: EntityManager) => {
+    const running = hook(manager, limit);
+    running.then(
+      () => (end = 'ended'),
+      (error: unknown) => (end = error),
+    );
+    await running;
+  };
+  await expect(ledger.bury(claimOf(row!), 1, 'retry skipped', 'no', onDead, 200)).rejects.toBeInstanceOf(HookFailed);
+  // The row is free at once, or as soon as the statement under way has ended.
+  expect(await ledger.bury(claimOf(row!), 1, 'retry skipped', 'no')).toBe(true);
+  await limit;
+  await eventually(() => end !== undefined);
+  // Whoever has a connection of the pool now writes what stays written.
+  const dataSource = app.get(DataSource, { strict: false });
+  await Promise.all(Array.from({ length: 10 }, (_, index) => addEffect(dataSource.manager, `later ${index}`)));
+  expect((await effects()).map(({ key }) => key).toSorted()).toEqual(Array.from({ length: 10 }, (_, index) => `later ${index}`));
+  expect(await engine.database.query('SELECT state FROM task WHERE id = $1', [row!.id])).toEqual([{ state: 'dead' }]);
+  await eventually(async () => (await idleInTransaction()).length === 0);
+});
+
+it('says that the database is away, and not that the hook failed, when that has ended the transaction', async () => {
+  const [row] = await insert(1, 'dispatched');
+  const onDead = async (manager: EntityManager) => {
+    const [{ pid }] = await manager.query<[{ pid: number }]>('SELECT pg_backend_pid() AS pid');
+    await engine.database.query('SELECT pg_terminate_backend($1)', [pid]);
+    await manager.query('SELECT 1');
+  };
+  const error = await ledger.bury(claimOf(row!), 1, 'retry skipped', 'no', onDead).catch((thrown: unknown) => thrown);
+  expect(error).not.toBeInstanceOf(HookFailed);
+  expect(isTransient(error)).toBe(true);
+});
+
+it('shortens a history that is longer than its bound to the first event and the newest', async () => {
+  const history = `(SELECT jsonb_agg(jsonb_build_object('what', 'event ' || n)) FROM generate_series(1, 40) AS n)`;
+  const [failed, putOff, again] = await insert(3, 'dispatched', { history });
+  await ledger.recordFailure(claimOf(failed!), 1, 'no', 0);
+  await ledger.recordSnooze(claimOf(putOff!), 'later', 0);
+  await ledger.recordSnooze(claimOf(again!), 'later', 0);
+  await ledger.recordSnooze(claimOf(again!), 'later', 0);
+  const story = async (task: Row) =>
+    (
+      await engine.database.query<{ what: string }>(
+        `SELECT event->>'what' AS what FROM task, jsonb_array_elements(history) AS event WHERE id = $1`,
+        [task.id],
+      )
+    ).map(({ what }) => what);
+  const kept = ['event 1', ...Array.from({ length: 28 }, (_, index) => `event ${index + 13}`)];
+  expect(await story(failed!)).toEqual([...kept, 'attempt 1 failed']);
+  expect(await story(putOff!)).toEqual([...kept, 'put off: later']);
+  expect(await story(again!)).toEqual([...kept, 'put off: later']);
 });

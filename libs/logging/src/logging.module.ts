@@ -78,6 +78,10 @@ class AppLogger extends Logger {
     super.debug(readable(message), ...optionalParams);
   }
 
+  override verbose(message: unknown, ...optionalParams: unknown[]): void {
+    super.verbose(readable(message), ...optionalParams);
+  }
+
   override warn(message: unknown, ...optionalParams: unknown[]): void {
     super.warn(readable(message), ...optionalParams);
   }

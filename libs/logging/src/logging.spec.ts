@@ -14,7 +14,7 @@ function linesOf(log: (logger: LoggerService) => void): string[] {
   const lines: string[] = [];
   const write = vi.spyOn(process.stdout, 'write').mockImplementation((chunk) => lines.push(String(chunk)) > 0);
   try {
-    log(createLogger('test', Config.parse({})));
+    log(createLogger('test', Config.parse({ LOG_LEVEL: 'trace' })));
   } finally {
     write.mockRestore();
   }
@@ -99,4 +99,19 @@ it('writes a line of bounded length for whatever is logged', () => {
     expect(lines[0]!.length).toBeLessThan(150_000);
     expect(lines[0]).not.toContain('ada@');
   }
+});
+
+it('writes whatever is logged at every level', () => {
+  const broken = {
+    get broken() {
+      throw new Error('ada@example.com');
+    },
+  };
+  const lines = linesOf((logger) => {
+    for (const level of ['verbose', 'debug', 'log', 'warn', 'error', 'fatal'] as const) logger[level]!(broken, 'Context');
+  });
+  const written = lines.map((line) => JSON.parse(line) as { level: number; value: unknown });
+  expect(written.map(({ level, value }) => [level, value])).toEqual(
+    [10, 20, 30, 40, 50, 60].map((level) => [level, { broken: '[unreadable]' }]),
+  );
 });

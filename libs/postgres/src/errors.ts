@@ -1,9 +1,11 @@
 /**
  * SQLSTATEs and Node's codes that say: the server cannot be reached, or cannot serve now, and may again.
- * 08: the connection; 25006: it can only be read, as after a failover; 53: it has run out of connections,
- * memory or disk; 57P01 to 57P03: it is shutting down, has crashed, or is not up yet.
+ * 08: the connection; 25006: it can only be read, as after a failover (a transaction that was begun READ ONLY says
+ * it too); 53: it has run out of connections, memory or disk, but not 53400, a limit that is the statement's own
+ * fault; 57P01 to 57P03: it is shutting down, has crashed, or is not up yet; 57P05: it has ended an idle session;
+ * 58: its disk or its system fails it.
  */
-const UNAVAILABLE_CODE = /^(08...|25006|53...|57P0[123]|ECONN\w+|EPIPE|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ENOTFOUND|EAI_AGAIN)$/;
+const UNAVAILABLE_CODE = /^(08...|25006|53[0-3]..|57P0[1235]|58...|ECONN\w+|EPIPE|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ENOTFOUND|EAI_AGAIN)$/;
 
 /** What `pg` and TypeORM say without a code. */
 const UNAVAILABLE_MESSAGE =

@@ -33,7 +33,17 @@ interface Room {
  * properties do.
  */
 export function describeError(thrown: unknown): ErrorDescription {
-  return describe(thrown, { characters: MAX_DESCRIPTION, errors: MAX_ERRORS });
+  const description = describe(thrown, { characters: MAX_DESCRIPTION, errors: MAX_ERRORS });
+  described.add(description);
+  return description;
+}
+
+/** What {@link describeError} has made. */
+const described = new WeakSet<object>();
+
+/** Whether a value is a description of {@link describeError}: clean, and within its bounds. */
+export function isDescription(value: object): value is ErrorDescription {
+  return described.has(value);
 }
 
 function describe(thrown: unknown, room: Room): ErrorDescription {

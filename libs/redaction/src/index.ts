@@ -1,3 +1,3 @@
 export { describeError, type ErrorDescription, MAX_DESCRIPTION } from './error-description.js';
 export { redact, redactionRoom, type RedactionRoom } from './redact.js';
-export { MAX_STACK, MAX_TEXT, scrub } from './scrub.js';
+export { isSecretName, MAX_STACK, MAX_TEXT, scrub } from './scrub.js';

@@ -1,5 +1,5 @@
 import { types } from 'node:util';
-import { describeError } from './error-description.js';
+import { describeError, isDescription } from './error-description.js';
 import { isSecretName, scrub } from './scrub.js';
 
 /** How deep, how many values and how many characters of texts {@link redact} copies. */
@@ -50,8 +50,9 @@ function copy(value: unknown, room: RedactionRoom, depth: number): unknown {
 }
 
 function copyObject(value: object, room: RedactionRoom, depth: number): unknown {
-  if (value instanceof Error || types.isNativeError(value)) {
-    const description = describeError(value);
+  const isDescribed = isDescription(value);
+  if (isDescribed || value instanceof Error || types.isNativeError(value)) {
+    const description = isDescribed ? value : describeError(value);
     room.characters -= JSON.stringify(description).length;
     return description;
   }

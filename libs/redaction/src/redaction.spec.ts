@@ -311,6 +311,15 @@ describe('redact', () => {
     }
   });
 
+  it('lets a description of an error pass as it is, and nothing that only looks like one', () => {
+    const error = new Error('no');
+    error.stack = 'Error: no' + '\n    at f (/app/x.js:1:2)'.repeat(600);
+    const description = describeError(error);
+    expect(description.stack!.length).toBeGreaterThan(MAX_TEXT);
+    expect(redact({ err: description })).toEqual({ err: description });
+    expect(redact({ ...description, message: 'of <ada@example.com>' })).toMatchObject({ message: 'of <[address]>' });
+  });
+
   it('redacts secret fields at any depth, and says what it left out', () => {
     const deep = { a: { b: { c: { d: { e: { f: { g: { h: { i: 1 } } } } } } } } };
     expect(JSON.stringify(redact(deep))).toContain('[deep]');

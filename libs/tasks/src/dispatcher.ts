@@ -191,7 +191,7 @@ export function selectDispatcher(config: Config): void {
   setDefaultBackendFactory(config.REDIS_ADDRESS === undefined ? createPostgresBackend : undefined);
 }
 
-/** Creates or updates BullMQ's own tables, on a connection of its own; they are used when no Redis is configured, and harmless otherwise. */
+/** Creates or updates BullMQ's own tables; they are used when no Redis is configured, and harmless otherwise. */
 export async function migrateQueues(client: pg.ClientBase): Promise<void> {
   await runMigrations(client);
 }

@@ -35,6 +35,15 @@ export class StaleAttempt extends Error {
   override readonly name = 'StaleAttempt';
 }
 
+/** An `onDead` hook failed, and the burial with it; `cause` is what it threw. Within the engine. */
+export class HookFailed extends Error {
+  override readonly name = 'HookFailed';
+
+  constructor(cause: unknown) {
+    super('the onDead hook failed', { cause });
+  }
+}
+
 /** A task cannot be distributed as asked; nothing was written. */
 export class InvalidTask extends Error {
   override readonly name = 'InvalidTask';

@@ -2,8 +2,9 @@ import { Injectable } from '@nestjs/common';
 import { faultPoint } from '@app/faults';
 import { describeError } from '@app/redaction';
 import { DataSource, type EntityManager, type QueryRunner } from 'typeorm';
-import type { ClientBase, QueryResult } from 'pg';
-import { StaleAttempt } from './errors.js';
+import type { Client, ClientBase, QueryResult } from 'pg';
+import { isTransient } from '@app/postgres';
+import { HookFailed, StaleAttempt, TaskTimeout } from './errors.js';
 import { toJson } from './json.js';
 import type { DeathReason } from './task.js';
 import type { StoredOptions } from './task-record.entity.js';
@@ -65,6 +66,9 @@ const HISTORY_LENGTH = 30;
 
 /** How much of an event's text is kept, in characters; the whole of the last error is in the row's own column. */
 const EVENT_LENGTH = 1_024;
+
+/** How long an `onDead` hook may take. Milliseconds. */
+const HOOK_LIMIT = 20_000;
 
 export interface NewTask {
   id: string;
@@ -132,8 +136,10 @@ export function withEvent(what: string, more: { error?: string; next?: string; w
   const fields = ["'at', now()", `'what', ${short(what)}`];
   if (more.error !== undefined) fields.push(`'error', ${short(more.error)}`);
   if (more.next !== undefined) fields.push(`'next', ${more.next}`);
-  const kept = `CASE WHEN ${more.instead ?? 'false'} THEN history - -1
-                     WHEN jsonb_array_length(history) < ${HISTORY_LENGTH} THEN history ELSE history - 1 END`;
+  const before = more.instead === undefined ? 'history' : `(CASE WHEN ${more.instead} THEN history - -1 ELSE history END)`;
+  // A history may be longer than that, of a release whose bound was another: it shrinks.
+  const kept = `CASE WHEN jsonb_array_length(${before}) < ${HISTORY_LENGTH} THEN ${before}
+                     ELSE jsonb_path_query_array(${before}, '$[0, last - ${HISTORY_LENGTH - 3} to last]') END`;
   const story = `(${kept}) || jsonb_build_array(jsonb_build_object(${fields.join(', ')}))`;
   return `history = ${more.when === undefined ? story : `CASE WHEN ${more.when} THEN ${story} ELSE history END`}`;
 }
@@ -340,17 +346,29 @@ export class Ledger {
   /**
    * Buries a task and runs `onDead` in the same transaction.
    *
+   * A hook that has failed, or takes too long, may still be at work, at any depth
+   * of savepoints: nothing more can be said on its connection of which one knows
+   * what it ends. So the connection is ended, and with it all that was done.
+   *
+   * @param limit how long the hook may take, in milliseconds.
    * @returns false when the claim no longer owned the task; then nothing happened.
+   * @throws HookFailed when the hook failed, took too long, or left a transaction that cannot be committed; then nothing happened.
    */
   async bury(
     claim: Claim,
     failures: number,
     reason: DeathReason,
     error: string,
-    onDead: (manager: EntityManager) => Promise<void>,
+    onDead?: (manager: EntityManager) => Promise<void>,
+    limit = HOOK_LIMIT,
   ): Promise<boolean> {
-    return this.dataSource.transaction(async (manager) => {
-      const [, count] = await manager.query<[unknown, number]>(
+    const runner = this.dataSource.createQueryRunner();
+    let connection: Client | undefined;
+    let isOver = false;
+    try {
+      connection = (await runner.connect()) as Client;
+      await runner.startTransaction();
+      const [, count]: [unknown, number] = await runner.query(
         `UPDATE task SET state = 'dead', finished_at = now(), failures = $4, reason = $5, error = $6,
                 unique_key = CASE WHEN unique_until > now() THEN unique_key END,
                 released_key = CASE WHEN unique_until IS NULL THEN unique_key END,
@@ -358,10 +376,18 @@ export class Ledger {
          WHERE ${OWNED}`,
         [...owned(claim), failures, reason, error],
       );
-      if (count === 0) return false;
-      await onDead(manager);
-      return true;
-    });
+      if (count > 0 && onDead) await runHook(runner, onDead, limit);
+      // Not TypeORM's: that of a hook which has left a savepoint open would end the savepoint alone.
+      const { command } = await connection.query('COMMIT');
+      // So Postgres answers where a statement has failed, whoever has kept that from us.
+      if (command !== 'COMMIT') throw new HookFailed(new Error('a statement of it has failed, and the transaction with that'));
+      isOver = true;
+      return count > 0;
+    } finally {
+      // A connection that is ended goes not back to the pool.
+      if (!isOver) void connection?.end().catch(() => undefined);
+      await runner.release();
+    }
   }
 
   /** @throws RangeError for what JSON cannot hold, and for more than 64 KiB. */
@@ -424,6 +450,30 @@ export class Ledger {
     const [{ count, last }] = await this.dataSource.query<[{ count: number; last: Date | null }]>(PURGE, [limit, after ?? '-infinity']);
     return { count, last: last ?? undefined };
   }
+}
+
+/**
+ * Waits for a hook, which holds its task's row and a transaction: Postgres ends one that is idle for 60 s.
+ *
+ * @throws HookFailed; or what the database says, when the hook fails and its transaction is gone.
+ */
+async function runHook(runner: QueryRunner, onDead: (manager: EntityManager) => Promise<void>, limit: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new HookFailed(new TaskTimeout(`the hook took longer than ${limit} ms`))), limit);
+  });
+  const hook = async () => {
+    try {
+      await onDead(runner.manager);
+    } catch (thrown) {
+      // A hook may throw whatever it likes. Whether the database has failed it, the database is asked.
+      await runner.query('SELECT 1').catch((error: unknown) => {
+        if (isTransient(error)) throw error;
+      });
+      throw new HookFailed(thrown);
+    }
+  };
+  await Promise.race([hook(), timeout]).finally(() => clearTimeout(timer));
 }
 
 const owned = (claim: Claim) => [claim.id, claim.generation, claim.delivery];

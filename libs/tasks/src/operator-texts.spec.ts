@@ -51,6 +51,7 @@ describe('the ids in a payload', () => {
     [{ email: 'ada@example.com', name: 'Ada', text: `see ${ID}`, paid: 'yes', amount: 7 }, {}],
     [{ userId: 'ada@example.com', accountId: 'Ada Lovelace', orderId: '\u001B[31mred', planId: null, listId: true }, {}],
     [{ 'ada@example.com': ID, resetToken: ID, passwordId: 'x', secrets: { id: ID } }, {}],
+    [{ sessionId: 's1', session_id: ID, sid: ID, apiKeyId: 'k1', cookie: { id: 'c1' }, credentialId: ID, accessKeyIds: ['a'] }, {}],
     [ID, { '': ID }],
     [null, {}],
     [undefined, {}],

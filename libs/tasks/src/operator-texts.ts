@@ -1,3 +1,4 @@
+import { isSecretName } from '@app/redaction';
 import ms from 'ms';
 import type { HistoryEntry, TaskRecord, TaskState } from './task-record.entity.js';
 
@@ -84,8 +85,6 @@ export function explain(task: Omit<TaskRecord, 'payload'>, job: string | undefin
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 /** Whatever an id may be made of, which no address, name or sentence is. */
 const IDENTIFIER = /^[\w.:-]{1,64}$/;
-/** What such a key holds may be used by whoever knows it. */
-const SECRET = /token|secret|password/i;
 const MANY_IDS = 20;
 
 /**
@@ -99,8 +98,8 @@ export function idsOf(payload: unknown): Record<string, string> {
     if (ids.length === MANY_IDS) return;
     if (typeof value === 'object' && value !== null) {
       for (const [inner, part] of Object.entries(value)) {
-        // A key may be anybody's text, too.
-        if (IDENTIFIER.test(inner) && !SECRET.test(inner))
+        // A key may be anybody's text, too; and what a secret's holds may be used by whoever knows it.
+        if (IDENTIFIER.test(inner) && !isSecretName(inner))
           look(part, Array.isArray(value) ? key : inner, path === '' ? inner : `${path}.${inner}`);
       }
       return;

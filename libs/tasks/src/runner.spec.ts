@@ -3,11 +3,11 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import type { Completions } from './completions.js';
-import { RetryIn, RevokeTask, SkipRetry, StaleAttempt } from './errors.js';
+import { HookFailed, RetryIn, RevokeTask, SkipRetry, StaleAttempt } from './errors.js';
 import type { Delivery, Outcome } from './job.js';
 import type { Claim, Ledger } from './ledger.js';
 import type { TaskRegistry } from './registry.js';
-import { CRASH_BUDGET, HOOK_LIMIT, type TaskMiddleware, TaskRunner } from './runner.js';
+import { CRASH_BUDGET, type TaskMiddleware, TaskRunner } from './runner.js';
 import type { TaskContext } from './task.js';
 
 /** What a worker meets when it runs a delivery. */
@@ -52,10 +52,12 @@ class LedgerModel {
     this.snoozes.push(reason);
   }
 
-  async bury(claim: Claim, _: number, reason: string, error: string, onDead: (manager: unknown) => Promise<void>): Promise<boolean> {
+  async bury(claim: Claim, _: number, reason: string, error: string, onDead?: (manager: unknown) => Promise<void>): Promise<boolean> {
     refuseWhatPostgresRefuses(error, 0);
     if (!this.owns(claim)) return false;
-    await onDead({ transaction: (work: (inner: unknown) => Promise<void>) => work(undefined) });
+    await onDead?.(undefined).catch((thrown: unknown) => {
+      throw new HookFailed(thrown);
+    });
     this.row = undefined;
     this.burials.push(reason);
     return true;
@@ -71,7 +73,7 @@ function refuseWhatPostgresRefuses(text: unknown, delay: unknown): void {
   if (typeof delay !== 'number' || !Number.isFinite(delay) || delay < 0) throw new Error('interval out of range');
 }
 
-function createRunner(ledger: LedgerModel, next: () => Event): TaskRunner {
+function createRunner(ledger: LedgerModel, next: () => Event, onDead?: () => Promise<void>): TaskRunner {
   const handle = async (_: unknown, task: TaskContext) => {
     const now = next();
     if (now === 'fail') throw new Error('fail');
@@ -86,7 +88,7 @@ function createRunner(ledger: LedgerModel, next: () => Event): TaskRunner {
     }
   };
   const policy = { type: 't', payload: z.unknown(), version: 1, backoff: { type: 'fixed' as const, delay: 1 } };
-  const registry = { find: () => ({ policy, handler: { handle } }) } as unknown as TaskRegistry;
+  const registry = { find: () => ({ policy, handler: { handle, onDead } }) } as unknown as TaskRegistry;
   const completions = { add: (claim: Claim) => ledger.deleteCompleted([claim]) } as unknown as Completions;
   const runner = new TaskRunner(registry, ledger as unknown as Ledger, completions);
   return runner;
@@ -321,19 +323,65 @@ describe('TaskRunner, whatever is thrown', () => {
     expect([outcomes.map(({ kind }) => kind), ledger.burials, runs]).toEqual([['retry', 'retry', 'buried'], ['retries exhausted'], 3]);
   });
 
-  it('buries a task whose hook never ends', async () => {
-    vi.useFakeTimers();
-    try {
-      const ledger = new LedgerModel();
-      const handler = { handle: () => Promise.reject(new Error('fail')), onDead: () => new Promise(() => undefined) };
-      const registry = { find: () => ({ policy: { type: 't', payload: z.unknown(), version: 1 }, handler }) } as unknown as TaskRegistry;
-      const outcome = new TaskRunner(registry, ledger as unknown as Ledger, {} as Completions).run(delivered({}));
-      await vi.advanceTimersByTimeAsync(HOOK_LIMIT);
-      expect((await outcome).kind).toBe('buried');
-      expect(ledger.burials).toEqual(['retries exhausted']);
-    } finally {
-      vi.useRealTimers();
+  /** What Postgres says to a statement that took too long, or that an operator has cancelled. */
+  const cutShort = () => Promise.reject(Object.assign(new Error('canceling statement due to statement timeout'), { code: '57014' }));
+  /** A fault that is not the task's, and says nothing of a database that is away. */
+  const noTable = () => Promise.reject(Object.assign(new Error('relation "task" does not exist'), { code: '42P01' }));
+
+  it('counts an attempt that has failed though its record was cut short, with its own words', async () => {
+    const ledger = new LedgerModel();
+    const texts: string[] = [];
+    ledger.recordFailure = (_, __, error) => (texts.push(error), cutShort());
+    for (let failures = 0; failures < 3; failures++) {
+      const outcome = await createRunner(ledger, () => 'fail').run(delivered({ options: { maxRetry: 3, timeout: 10_000 }, failures }));
+      expect(outcome).toMatchObject({ kind: 'retry', failure: { error: { message: 'fail' } }, delay: 1 });
     }
+    expect(texts).toEqual(Array.from({ length: 6 }, () => 'fail'));
+  });
+
+  it.each(['fail', 'skip'] as const)('buries once more without the hook when a burial was cut short, and then waits: %s', async (what) => {
+    const maxRetry = what === 'fail' ? 0 : 3;
+    for (const lasting of [false, true]) {
+      const ledger = new LedgerModel();
+      const bury = ledger.bury.bind(ledger);
+      const hooks: boolean[] = [];
+      ledger.bury = (claim, failures, reason, error, onDead) => {
+        hooks.push(onDead !== undefined);
+        return lasting || hooks.length === 1 ? cutShort() : bury(claim, failures, reason, error, onDead);
+      };
+      const runner = createRunner(
+        ledger,
+        () => what,
+        async () => undefined,
+      );
+      const outcome = await runner.run(delivered({ options: { maxRetry, timeout: 10_000 } }));
+      expect(outcome).toMatchObject(lasting ? { kind: 'snooze' } : { kind: 'buried', failure: { error: { message: what } } });
+      expect(hooks).toEqual([true, false]);
+    }
+  });
+
+  it.each([
+    ['cut short', cutShort],
+    ['refused', noTable],
+  ])('counts nothing where no attempt was made, though the ledger has %s the delivery', async (_, fail) => {
+    const begin = new LedgerModel();
+    begin.begin = fail;
+    expect(await createRunner(begin, () => 'fail').run(delivered({ number: 2 }))).toMatchObject({ kind: 'snooze', delay: 5_000 });
+    const newer = new LedgerModel();
+    newer.recordSnooze = fail;
+    expect(await createRunner(newer, () => 'fail').run(delivered({ version: 9 }))).toMatchObject({ kind: 'snooze', delay: 5_000 });
+    expect(newer.burials).toEqual([]);
+  });
+
+  it('waits with a completion that was cut short, and with a burial of what has crashed its workers', async () => {
+    const done = new LedgerModel();
+    done.deleteCompleted = cutShort;
+    expect(await createRunner(done, () => 'succeed').run(delivered({}))).toMatchObject({ kind: 'snooze', delay: 5_000 });
+    const crashed = new LedgerModel();
+    crashed.bury = noTable;
+    expect(await createRunner(crashed, () => 'succeed').run(delivered({ number: 5, crashes: CRASH_BUDGET + 1 }))).toMatchObject({
+      kind: 'snooze',
+    });
   });
 
   it('counts an attempt that the ledger will not record, and waits only for a ledger that is away', async () => {
@@ -383,6 +431,12 @@ describe('TaskRunner and its middleware', () => {
       throw new Error('late');
     };
     expect(await run(async (_, next) => void next(), late)).toMatchObject(failed('late'));
+    const slow: TaskMiddleware = async (_, next) => {
+      void next();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    };
+    expect(await run(slow, late)).toMatchObject(failed('late'));
+    expect(await run(async (_, next) => next().catch(() => 'hidden'), late)).toMatchObject(failed('late'));
   });
 
   it('calls the handler once an attempt', async () => {

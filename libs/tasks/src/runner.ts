@@ -1,11 +1,12 @@
 import { Inject, Injectable, Logger, Optional } from '@nestjs/common';
 import { faultPoint } from '@app/faults';
-import { isTransient } from '@app/postgres';
-import { describeError } from '@app/redaction';
+import { isCutShort, isDatabaseUnavailable } from '@app/postgres';
+import { describeError, type ErrorDescription } from '@app/redaction';
+import type { EntityManager } from 'typeorm';
 import { z } from 'zod';
 import { backoffDelay, defaultBackoff } from './backoff.js';
 import { Completions } from './completions.js';
-import { RetryIn, RevokeTask, SkipRetry, StaleAttempt, TaskTimeout } from './errors.js';
+import { HookFailed, RetryIn, RevokeTask, SkipRetry, StaleAttempt, TaskTimeout } from './errors.js';
 import { milliseconds } from './duration.js';
 import type { AttemptFailure, Delivery, Outcome } from './job.js';
 import { type Claim, Ledger } from './ledger.js';
@@ -22,16 +23,16 @@ const UNKNOWN_DELAY = 60_000;
 /** How long a delivery waits that the ledger could not be told of. Milliseconds. */
 const LEDGER_DELAY = 5_000;
 
-/** How long an `onDead` hook may take. Milliseconds. */
-export const HOOK_LIMIT = 20_000;
-
 /** How many different things are said once; more than there are types of tasks. */
 const MAX_SAID = 1_000;
 
 /** How long a handler may take to end once its lock is lost. Milliseconds. */
 const LOST_LOCK_GRACE = 10_000;
 
-/** Runs around every handler, outermost first; it must call `next`, once, and return what that returns. */
+/**
+ * Runs around every handler, outermost first; it must call `next`, once, and return what that returns. The attempt
+ * ends no sooner than the handler, and a handler that has failed has failed, whatever a middleware makes of that.
+ */
 export type TaskMiddleware = (task: TaskContext, next: () => Promise<unknown>) => Promise<unknown>;
 export const TASK_MIDDLEWARE = Symbol('waybill.task-middleware');
 
@@ -43,6 +44,15 @@ class Interrupted extends Error {
   constructor(readonly interruption: Interruption) {
     super(`interrupted: ${interruption}`);
   }
+}
+
+/** How a failed attempt ends. */
+interface Ending {
+  failure: AttemptFailure;
+  /** Milliseconds until the next attempt. */
+  delay: number;
+  /** Why there is none. */
+  reason: DeathReason | undefined;
 }
 
 /** The end of an attempt that buries its task. */
@@ -112,7 +122,9 @@ export class TaskRunner {
       if (crashes > CRASH_BUDGET) {
         throw new Burial('crashed its worker', new Error(`its worker was lost ${crashes} times while running it`));
       }
+      attempt.progressed = 'begun';
       result = await this.perform(attempt, task);
+      attempt.progressed = 'succeeded';
     } catch (thrown) {
       // A handler, a middleware, an upcast or a schema: they may throw whatever they like.
       return this.conclude(attempt, task, thrown);
@@ -134,15 +146,10 @@ export class TaskRunner {
     const stop = limitTime(attempt);
     try {
       let handled: Promise<unknown> | undefined;
-      let isPending = true;
       let payload: unknown;
       const handle = async () => {
         await faultPoint('worker.in-handler');
-        try {
-          return await task.handler.handle(payload, attempt);
-        } finally {
-          isPending = false;
-        }
+        return task.handler.handle(payload, attempt);
       };
       const handleOnce = (): Promise<unknown> => {
         if (handled) return rejected(new Error('a middleware called next() twice'));
@@ -158,7 +165,8 @@ export class TaskRunner {
           const result = await chain();
           // Done without its handler having run, a task would be lost.
           if (!handled) throw new Error('a middleware returned without calling next()');
-          if (isPending) await handled;
+          // Nor is it done when its handler has failed and the middleware has not waited for that.
+          await handled;
           return result;
         }),
       );
@@ -195,10 +203,10 @@ export class TaskRunner {
     const { delivery, claim } = attempt;
     const delay = this.delayAfter(delivery, task, error);
     const reason = deathOf(error, delivery, delay);
-    const description = describeError(isA(error, Burial) ? error.cause : error);
-    const failure: AttemptFailure = { attempt: attempt.attempt, maxAttempts: attempt.maxAttempts, error: description };
+    const failure = attempt.failedWith(describeError(isA(error, Burial) ? error.cause : error));
+    attempt.ending = { failure, delay, reason };
     if (reason === undefined) {
-      await this.ledger.recordFailure(claim, attempt.attempt, description.message, delay);
+      await this.ledger.recordFailure(claim, attempt.attempt, failure.error.message, delay);
       return { kind: 'retry', failure, delay };
     }
     return this.bury(attempt, { ...failure, reason }, task);
@@ -212,21 +220,27 @@ export class TaskRunner {
   ): Promise<Outcome> {
     const { reason } = failure;
     const dead = { id: delivery.id, type: delivery.type, reason, error: failure.error.message };
-    const buried = await this.ledger.bury(claim, attempt, reason, dead.error, async (manager) => {
-      try {
-        // A savepoint: a hook that fails leaves nothing behind, and the task is buried all the same.
-        await manager.transaction(async (inner) => withinHookLimit(task?.handler.onDead?.(delivery.payload, dead, inner)));
-      } catch (thrown) {
-        this.report('the onDead hook failed', delivery, thrown);
-      }
-    });
+    const handler = task?.handler;
+    const hook = handler?.onDead && (async (manager: EntityManager) => handler.onDead!(delivery.payload, dead, manager));
+    let buried: boolean;
+    try {
+      buried = await this.ledger.bury(claim, attempt, reason, dead.error, hook);
+    } catch (error) {
+      if (!(error instanceof HookFailed)) throw error;
+      // Nothing is left of it, and the task is buried all the same.
+      this.report('the onDead hook failed', delivery, error.cause);
+      buried = await this.ledger.bury(claim, attempt, reason, dead.error);
+    }
     return buried ? { kind: 'buried', failure } : { kind: 'completed', moot: 'the task is done or cancelled' };
   }
 
   /**
-   * Ends a delivery whose end the ledger did not take. A database that is away, or
-   * has cut a statement of the ledger short, is waited for, at no cost to the task. Anything else would be the same the next
-   * time: the attempt counts, and is recorded in words that can always be written.
+   * Ends a delivery whose end the ledger did not take. A database that is away is
+   * waited for, at no cost to the task, and so is any other where no attempt has
+   * been made, and one that cut the completion of a handler short. Else an
+   * attempt that has failed counts: what cut its record short may be what the
+   * handler itself does, and would be the same the next time. Words that the
+   * ledger may have refused are replaced by some that can always be written.
    */
   private async endUnrecorded(attempt: Attempt, task: RegisteredTask | undefined, error: unknown): Promise<Outcome> {
     const { delivery, claim } = attempt;
@@ -234,30 +248,30 @@ export class TaskRunner {
       const reason = `the ledger could not be written: ${describeError(cause).message}`;
       return { kind: 'snooze', reason, delay: LEDGER_DELAY };
     };
-    // A task that this worker does not know has made no attempt.
-    if (!task || isTransient(error)) return wait(error);
+    const wasCutShort = isCutShort(error);
+    const { ending, progressed } = attempt;
+    if (isDatabaseUnavailable(error) || (progressed === 'succeeded' && wasCutShort)) return wait(error);
+    // A burial needs no attempt: a task that has crashed its workers is not given another.
+    if (progressed === 'not begun' && !ending) return wait(error);
     this.report('the end of an attempt could not be recorded as it was', delivery, error);
-    const description = describeError(new Error('the end of the attempt could not be recorded; the log says why'));
-    const failure: AttemptFailure = { attempt: attempt.attempt, maxAttempts: attempt.maxAttempts, error: description };
-    const delay = defaultBackoff(delivery.failures);
-    const reason = deathOf(undefined, delivery, delay);
+    const { failure, delay, reason } = ending && wasCutShort ? ending : unrecordable(attempt);
     if (reason === undefined) {
       try {
-        await this.ledger.recordFailure(claim, attempt.attempt, description.message, delay);
+        await this.ledger.recordFailure(claim, attempt.attempt, failure.error.message, delay);
       } catch (again) {
-        if (isTransient(again)) return wait(again);
+        if (isDatabaseUnavailable(again)) return wait(again);
         // The dispatcher counts it all the same.
         this.report('a failed attempt could not be recorded', delivery, again);
       }
       return { kind: 'retry', failure, delay };
     }
     let last: unknown;
-    // The hook may be what the burial failed for.
-    for (const withHook of [task, undefined]) {
+    // The hook may be what the burial failed for; once that was cut short, there is no time for another of it.
+    for (const withHook of wasCutShort ? [undefined] : [task, undefined]) {
       try {
         return await this.bury(attempt, { ...failure, reason }, withHook);
       } catch (again) {
-        if (isTransient(again)) return wait(again);
+        if (isDatabaseUnavailable(again)) return wait(again);
         last = again;
       }
     }
@@ -322,13 +336,12 @@ export class TaskRunner {
   }
 }
 
-/** Waits for a hook, which holds its task's row and a transaction: Postgres ends one that is idle for 60 s, and with it the burial. @throws what the hook does. */
-async function withinHookLimit(hook: Promise<void> | undefined): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new TaskTimeout(`the hook took longer than ${HOOK_LIMIT} ms`)), HOOK_LIMIT);
-  });
-  await Promise.race([hook, limit]).finally(() => clearTimeout(timer));
+/** How an attempt ends when the ledger has not taken its own end. */
+function unrecordable(attempt: Attempt): Ending {
+  const { delivery, ending } = attempt;
+  const failure = attempt.failedWith(describeError(new Error('the end of the attempt could not be recorded; the log says why')));
+  const delay = defaultBackoff(delivery.failures);
+  return { failure, delay, reason: ending?.reason ?? deathOf(undefined, delivery, delay) };
 }
 
 /** `instanceof` for whatever was thrown: the prototype of a proxy may throw. */
@@ -407,6 +420,11 @@ class Attempt implements TaskContext {
   /** What {@link transaction} was refused with. */
   stale: StaleAttempt | undefined;
   interrupted: Interrupted | undefined;
+  /** How far the payload's schema, the middleware and the handler have come. */
+  progressed: 'not begun' | 'begun' | 'succeeded' = 'not begun';
+  /** How it was to end, when it has failed. */
+  ending: Ending | undefined;
+  private isInTransaction = false;
   private onInterrupt: ((interrupted: Interrupted) => void) | undefined;
   private controller: AbortController | undefined;
 
@@ -421,6 +439,10 @@ class Attempt implements TaskContext {
     this.attempt = delivery.failures + 1;
     this.maxAttempts = delivery.options.maxRetry + 1;
     this.requestId = delivery.requestId;
+  }
+
+  failedWith(error: ErrorDescription): AttemptFailure {
+    return { attempt: this.attempt, maxAttempts: this.maxAttempts, error };
   }
 
   get createdAt(): Date {
@@ -474,6 +496,11 @@ class Attempt implements TaskContext {
 
   async transaction<T>(work: Parameters<TaskContext['transaction']>[0]): Promise<T> {
     this.throwIfInterrupted();
+    // The second of them would find the task done, and what the other did undone or kept, as it happens.
+    if (this.completed || this.isInTransaction) {
+      throw new Error('task.transaction was called twice in one attempt: it completes the task, so all effects belong in one');
+    }
+    this.isInTransaction = true;
     try {
       const result = await this.ledger.completeWith(this.claim, this.delivery.keep, async (manager) => {
         const value = await work(manager);
@@ -486,6 +513,8 @@ class Attempt implements TaskContext {
     } catch (error) {
       if (isA(error, StaleAttempt)) this.stale = error;
       throw error;
+    } finally {
+      this.isInTransaction = false;
     }
   }
 

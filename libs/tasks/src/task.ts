@@ -39,6 +39,9 @@ export interface TaskContext {
    * run beside that of another attempt, of which one is rolled back; what it does
    * other than through `manager` is not.
    *
+   * Once an attempt: one that was rolled back may be tried again.
+   *
+   * @throws Error, before anything begins, when another one of this attempt is under way or has completed the task.
    * @throws StaleAttempt, rolling back, when this attempt does not own its task, at the beginning or at the end.
    */
   transaction<T>(work: (manager: EntityManager) => Promise<T>): Promise<T>;
@@ -54,7 +57,8 @@ export interface TaskHandler<Payload> {
 
   /**
    * Called once when the task is buried, in the transaction that buries it.
-   * Whatever it does through `manager` happens exactly once.
+   * Whatever it does through `manager` happens exactly once, and not at all when
+   * it fails or takes longer than 20 s: the task is buried all the same.
    */
   onDead?(payload: unknown, task: DeadTask, manager: EntityManager): Promise<void>;
 }
