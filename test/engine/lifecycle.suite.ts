@@ -61,7 +61,7 @@ class Ticking implements TaskHandler<object> {
 let healthy = true;
 
 @Injectable()
-@Task({ type: 'test.ailing', payload: z.object({}).refine(() => healthy), schedule: { cron: '* * * * * *' } })
+@Task({ type: 'test.ailing', payload: z.object({}).refine(async () => healthy), schedule: { cron: '* * * * * *' } })
 class Ailing implements TaskHandler<object> {
   async handle(_: object, task: TaskContext): Promise<void> {
     calls.push({ key: 'ailing', task, at: Date.now() });
@@ -586,7 +586,7 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       @Injectable()
       @Task({ type: 'test.picky', payload, schedule: { cron: '@daily' } })
       class Picky extends Scripted {}
-      await expect(engine.worker([Picky])).rejects.toThrow(/^"test.picky" has a schedule, .* does not take that: .*key/s);
+      await expect(engine.worker([Picky])).rejects.toThrow(/^"test.picky" has a schedule, .* the payload does not fit "test.picky": .*key/s);
       @Injectable({ scope: Scope.REQUEST })
       @Task({ type: 'test.scoped', payload })
       class Scoped extends Scripted {}

@@ -1,9 +1,9 @@
 import { Injectable, type Type } from '@nestjs/common';
 import { isDatabaseUnavailable } from '@app/postgres';
 import { DataSource } from 'typeorm';
-import { z } from 'zod';
 import { nextTick } from './cron.js';
 import { TaskDistributor } from './distributor.js';
+import { payloadJson } from './json.js';
 import { Loop } from './loop.js';
 import { type RegisteredTask, TaskRegistry } from './registry.js';
 import type { Schedule, TaskHandler } from './task.js';
@@ -48,8 +48,9 @@ export class Scheduler {
   ) {}
 
   /** Reads the schedules. @throws Error for an expression or a time zone that cannot be read, and for a payload that does not take `{}`. */
-  load(): void {
-    this.periodic = new Map(this.registry.all().flatMap((task) => periodicOf(task).map((periodic) => [periodic.type, periodic])));
+  async load(): Promise<void> {
+    const periodic = (await Promise.all(this.registry.all().map(periodicOf))).flat();
+    this.periodic = new Map(periodic.map((one) => [one.type, one]));
     for (const periodic of this.periodic.values()) this.unannounced.add(periodic);
   }
 
@@ -120,8 +121,8 @@ export class Scheduler {
 }
 
 /** @throws Error for a schedule that could never be run. */
-function periodicOf({ policy, handler }: RegisteredTask): Periodic[] {
-  const { type, schedule, payload } = policy;
+async function periodicOf({ policy, handler }: RegisteredTask): Promise<Periodic[]> {
+  const { type, schedule } = policy;
   if (!schedule) return [];
   try {
     nextTick(schedule, new Date(), type);
@@ -129,12 +130,9 @@ function periodicOf({ policy, handler }: RegisteredTask): Periodic[] {
     throw new Error(`"${type}" has a schedule that cannot be read: ${(error as Error).message}`, { cause: error });
   }
   try {
-    payload.parse({});
+    await payloadJson(policy, {});
   } catch (error) {
-    const reason = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
-    throw new Error(`"${type}" has a schedule, which distributes it with the payload {}, and its payload does not take that: ${reason}`, {
-      cause: error,
-    });
+    throw new Error(`"${type}" has a schedule, which distributes it with the payload {}, but ${(error as Error).message}`, { cause: error });
   }
   return [{ type, schedule, handler: handler.constructor as Type<TaskHandler<unknown>> }];
 }
