@@ -136,7 +136,11 @@ it('the index of the ledger is built beside the traffic, and anew where an attem
   await writer.connect();
   await writer.query('BEGIN; LOCK TABLE task IN ROW EXCLUSIVE MODE');
   const migrated = migrate(config);
-  await eventually(async () => (await database.query(`SELECT FROM pg_stat_activity WHERE query LIKE '% INDEX CONCURRENTLY %' AND wait_event_type = 'Lock'`)).length > 0);
+  await eventually(
+    async () =>
+      (await database.query(`SELECT FROM pg_stat_activity WHERE query LIKE '% INDEX CONCURRENTLY %' AND wait_event_type = 'Lock'`)).length >
+      0,
+  );
   await database.query(`INSERT INTO task (id, type, queue, payload, options) VALUES (gen_random_uuid(), 't', 'q', '{}', '{}')`);
   await writer.query('COMMIT');
   await writer.end();

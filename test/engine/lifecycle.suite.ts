@@ -535,7 +535,9 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       await empty();
       calls.length = 0;
       // Two turns of the scheduler, which would have run it.
-      await eventually(async () => (await engine.database.query(`SELECT 1 FROM task_schedule WHERE next_at < now() - interval '2.2 s'`))[0]);
+      await eventually(
+        async () => (await engine.database.query(`SELECT 1 FROM task_schedule WHERE next_at < now() - interval '2.2 s'`))[0],
+      );
       expect(callsOf('tick')).toHaveLength(0);
       expect(await schedule()).toEqual({ cron: '0 * * * * *', late: true });
       await engine.database.query(`UPDATE task_schedule SET next_at = now() - interval '61 s' WHERE type = 'test.ticking'`);
@@ -606,7 +608,9 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       @Injectable()
       @Task({ type: 'test.picky', payload, schedule: { cron: '@daily' } })
       class Picky extends Scripted {}
-      await expect(engine.worker([Picky])).rejects.toThrow(/^"test.picky" has a schedule, .* the payload does not fit "test.picky": .*key/s);
+      await expect(engine.worker([Picky])).rejects.toThrow(
+        /^"test.picky" has a schedule, .* the payload does not fit "test.picky": .*key/s,
+      );
       @Injectable({ scope: Scope.REQUEST })
       @Task({ type: 'test.scoped', payload })
       class Scoped extends Scripted {}

@@ -41,7 +41,10 @@ export interface MigrateOptions {
  * @returns the names of the migrations that were run.
  * @throws MigrationFailed
  */
-export async function migrate(config: Config, { say = () => undefined, also, lockTimeout = LOCK_TIMEOUT }: MigrateOptions = {}): Promise<string[]> {
+export async function migrate(
+  config: Config,
+  { say = () => undefined, also, lockTimeout = LOCK_TIMEOUT }: MigrateOptions = {},
+): Promise<string[]> {
   const dataSource = await new DataSource({
     ...dataSourceOptions(config, 'waybill-migrate'),
     poolSize: 1,

@@ -155,7 +155,9 @@ async function periodicOf({ policy, handler }: RegisteredTask): Promise<Periodic
   try {
     await payloadJson(policy, {});
   } catch (error) {
-    throw new Error(`"${type}" has a schedule, which distributes it with the payload {}, but ${(error as Error).message}`, { cause: error });
+    throw new Error(`"${type}" has a schedule, which distributes it with the payload {}, but ${(error as Error).message}`, {
+      cause: error,
+    });
   }
   return [{ type, schedule, handler: handler.constructor as Type<TaskHandler<unknown>> }];
 }

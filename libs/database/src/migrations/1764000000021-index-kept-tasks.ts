@@ -7,9 +7,7 @@ export class IndexKeptTasks1764000000021 implements MigrationInterface {
 
   async up(runner: QueryRunner): Promise<void> {
     // An attempt that was cut off leaves an index that is not valid, and in the way.
-    const left = (await runner.query(
-      `SELECT FROM pg_index WHERE indexrelid = to_regclass('task_kept') AND NOT indisvalid`,
-    )) as unknown[];
+    const left = (await runner.query(`SELECT FROM pg_index WHERE indexrelid = to_regclass('task_kept') AND NOT indisvalid`)) as unknown[];
     if (left.length > 0) await runner.query(`DROP INDEX CONCURRENTLY task_kept`);
     await runner.query(`CREATE INDEX CONCURRENTLY IF NOT EXISTS task_kept ON task (keep_until) WHERE state = 'completed'`);
   }
