@@ -4,6 +4,7 @@ import { Config } from '@app/config';
 import { migrate } from '@app/database';
 import { migrateQueues } from '@app/tasks';
 import { afterAll, describe, expect, inject, it } from 'vitest';
+import { migrations } from '../../libs/database/src/migrations/index.js';
 import { AppProcess, WARN } from '../support/app-process.js';
 import { createDatabase } from '../support/database.js';
 import { freePort } from '../../scripts/stack/ports.ts';
@@ -137,7 +138,7 @@ describe.concurrent('a database that is not migrated', () => {
     const environment = { DATABASE_URL: database.url, WORKER_CONCURRENCY: '1' };
     const worker = new AppProcess('worker', environment);
     started.push(worker);
-    const problem = `the database at ${new URL(database.url).host} is not migrated, 3 migrations are pending: run \`make migrate\``;
+    const problem = `the database at ${new URL(database.url).host} is not migrated, ${migrations.length + 1} migrations are pending: run \`make migrate\``;
     expect(await worker.line(({ level }) => level >= WARN)).toMatchObject({ msg: `${problem}; waiting for it` });
     expect(await refusal('tasks', environment, ['queues'])).toEqual([problem]);
     await migrate(Config.parse(environment), { also: migrateQueues });

@@ -1,6 +1,7 @@
 import { Config } from '@app/config';
 import { migrate, MigrationFailed } from '@app/database';
 import { migrateQueues } from '@app/tasks';
+import pg from 'pg';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { migrations as released } from '../../libs/database/src/migrations/index.js';
@@ -101,4 +102,48 @@ it('one that fails is named, leaves nothing behind, and is run by the next attem
   breaks = false;
   expect(await migrate(config)).toEqual(['Later9900000000000']);
   expect(await history()).toHaveLength(count + 1);
+});
+
+it('a migration that waits for a lock lets the others go first, and begins anew until it has it', async () => {
+  let times = 0;
+  migrations.push(
+    later(async (runner) => {
+      times += 1;
+      await runner.query('ALTER TABLE users ADD COLUMN later text');
+    }),
+  );
+  // A dump, or a transaction that takes its time.
+  const dump = new pg.Client({ connectionString: database.url });
+  await dump.connect();
+  await dump.query('BEGIN; LOCK TABLE users IN ACCESS SHARE MODE');
+  const said: string[] = [];
+  const migrated = migrate(config, { say: (line) => said.push(line), lockTimeout: 50 });
+  await eventually(() => said.includes('Waiting for a lock: Later9900000000000 begins anew until no other transaction holds the table.'));
+  await database.query('SELECT count(*) FROM users');
+  await eventually(() => times >= 3);
+  await dump.query('COMMIT');
+  await dump.end();
+  expect(await migrated).toEqual(['Later9900000000000']);
+  expect(said.filter((line) => line.startsWith('Waiting'))).toHaveLength(1);
+});
+
+it('the index of the ledger is built beside the traffic, and anew where an attempt was cut off', async () => {
+  const index = 'IndexKeptTasks1764000000021';
+  await database.query(`DELETE FROM migration_history WHERE name = $1`, [index]);
+  await database.query(`UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'task_kept'::regclass`);
+  // Whoever writes to the ledger meanwhile.
+  const writer = new pg.Client({ connectionString: database.url });
+  await writer.connect();
+  await writer.query('BEGIN; LOCK TABLE task IN ROW EXCLUSIVE MODE');
+  const migrated = migrate(config);
+  await eventually(
+    async () =>
+      (await database.query(`SELECT FROM pg_stat_activity WHERE query LIKE '% INDEX CONCURRENTLY %' AND wait_event_type = 'Lock'`)).length >
+      0,
+  );
+  await database.query(`INSERT INTO task (id, type, queue, payload, options) VALUES (gen_random_uuid(), 't', 'q', '{}', '{}')`);
+  await writer.query('COMMIT');
+  await writer.end();
+  expect(await migrated).toEqual([index]);
+  expect(await database.query(`SELECT indisvalid FROM pg_index WHERE indexrelid = 'task_kept'::regclass`)).toEqual([{ indisvalid: true }]);
 });

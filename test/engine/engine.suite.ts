@@ -229,6 +229,27 @@ export function describeEngine(dispatcher: Dispatcher): void {
       expect(callsOf(key)).toHaveLength(1);
     });
 
+    it('has connections for itself while the handler of every slot is in its effects transaction', async () => {
+      const allOpen = Promise.withResolvers<void>();
+      let open = 0;
+      let told = 0;
+      const keys = Array.from({ length: 15 }, () => randomUUID());
+      for (const key of keys) {
+        scripts.set(key, (task) =>
+          task.transaction(async (manager) => {
+            await manager.query('SELECT 1');
+            if (++open === keys.length) allOpen.resolve();
+            await allOpen.promise;
+            await task.progress(50);
+            told += 1;
+          }),
+        );
+      }
+      const distributed = await Promise.all(keys.map((key) => tasks.distribute(ScriptedTask, { key }, { maxRetry: 0 })));
+      await Promise.all(distributed.map(({ id }) => gone(id)));
+      expect([open, told]).toEqual([15, 15]);
+    });
+
     it('rolls effects back when the task was lost to a newer attempt while they were made', async () => {
       const key = randomUUID();
       let end: unknown;

@@ -6,7 +6,7 @@ import { InvalidTask, StaleAttempt, Task, TaskAdmin, TaskDistributor, type TaskH
 import fc from 'fast-check';
 import pg from 'pg';
 import { DataSource, type EntityManager } from 'typeorm';
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { HookFailed } from '../../libs/tasks/src/errors.js';
 import { Ledger, PURGE } from '../../libs/tasks/src/ledger.js';
@@ -202,6 +202,32 @@ it('redrives the oldest of the dead that had one unique key, and counts the othe
   await ledger.deleteCompleted([{ id: ids[0]!, generation: 1, delivery: 1 }]);
   await admin.redriveOne(ids[1]!);
   expect(await tasks.distribute(Kept, { key }, { unique: { key } })).toEqual({ id: ids[1], duplicate: true });
+});
+
+it('redrives by the clock of the database: that of the operator’s machine may be slow', async () => {
+  await insert(3, 'dead', { finished_at: 'now()' });
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 3_600_000 });
+  try {
+    expect(await app.get(TaskAdmin, { strict: false }).redrive({})).toEqual({ redriven: 3, skipped: 0 });
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+it('counts no task that another operator has redriven or deleted meanwhile', async () => {
+  const admin = app.get(TaskAdmin, { strict: false });
+  await insert(3, 'dead', { finished_at: 'now()', released_key: 'gen_random_uuid()::text' });
+  const redriveOne = admin.redriveOne.bind(admin);
+  vi.spyOn(admin, 'redriveOne').mockImplementationOnce(async (id) => {
+    await engine.database.query(
+      `WITH one AS (DELETE FROM task WHERE id = (SELECT max(id::text)::uuid FROM task))
+       UPDATE task SET state = 'pending' WHERE id = (SELECT id FROM task WHERE id <> $1 ORDER BY id LIMIT 1)`,
+      [id],
+    );
+    return redriveOne(id);
+  });
+  expect(await admin.redrive({})).toEqual({ redriven: 1, skipped: 0 });
+  vi.restoreAllMocks();
 });
 
 it('leaves a key that is taken for a time with its task, dead or redriven', async () => {

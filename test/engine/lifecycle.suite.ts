@@ -61,7 +61,7 @@ class Ticking implements TaskHandler<object> {
 let healthy = true;
 
 @Injectable()
-@Task({ type: 'test.ailing', payload: z.object({}).refine(() => healthy), schedule: { cron: '* * * * * *' } })
+@Task({ type: 'test.ailing', payload: z.object({}).refine(async () => healthy), schedule: { cron: '* * * * * *' } })
 class Ailing implements TaskHandler<object> {
   async handle(_: object, task: TaskContext): Promise<void> {
     calls.push({ key: 'ailing', task, at: Date.now() });
@@ -522,6 +522,28 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       expect(gone?.lock).toBe('0');
     });
 
+    it('leaves a schedule that a newer release has changed to those that declare it, and takes it over when nobody runs it', async () => {
+      const schedule = async () =>
+        (
+          await engine.database.query<{ cron: string; late: boolean }>(
+            `SELECT cron, next_at < now() AS late FROM task_schedule WHERE type = 'test.ticking'`,
+          )
+        )[0];
+      await engine.worker([Ticking]);
+      await eventually(async () => (await schedule())?.cron === '* * * * * *');
+      await engine.database.query(`UPDATE task_schedule SET cron = '0 * * * * *', next_at = now() WHERE type = 'test.ticking'`);
+      await empty();
+      calls.length = 0;
+      // Two turns of the scheduler, which would have run it.
+      await eventually(
+        async () => (await engine.database.query(`SELECT 1 FROM task_schedule WHERE next_at < now() - interval '2.2 s'`))[0],
+      );
+      expect(callsOf('tick')).toHaveLength(0);
+      expect(await schedule()).toEqual({ cron: '0 * * * * *', late: true });
+      await engine.database.query(`UPDATE task_schedule SET next_at = now() - interval '61 s' WHERE type = 'test.ticking'`);
+      await eventually(async () => (await schedule())?.cron === '* * * * * *' && callsOf('tick').length > 0);
+    });
+
     it('brings old payloads up, parks newer ones, and buries unreadable ones', async () => {
       const app = await engine.worker([Versioned]);
       const { id: old } = await tasksOf(app).distribute(Versioned, { name: 'x' }, { processIn: '1h' });
@@ -586,7 +608,9 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       @Injectable()
       @Task({ type: 'test.picky', payload, schedule: { cron: '@daily' } })
       class Picky extends Scripted {}
-      await expect(engine.worker([Picky])).rejects.toThrow(/^"test.picky" has a schedule, .* does not take that: .*key/s);
+      await expect(engine.worker([Picky])).rejects.toThrow(
+        /^"test.picky" has a schedule, .* the payload does not fit "test.picky": .*key/s,
+      );
       @Injectable({ scope: Scope.REQUEST })
       @Task({ type: 'test.scoped', payload })
       class Scoped extends Scripted {}

@@ -52,7 +52,7 @@ export async function createEngine(dispatcher: Dispatcher): Promise<TestEngine> 
         imports: [
           ConfigModule.forRoot(config),
           LoggingModule.forRoot('test'),
-          DatabaseModule.forRoot(),
+          DatabaseModule.forRoot('waybill-worker', config.workerPoolSize),
           TasksModule.forProcessor(config, { middleware }),
         ],
         providers: tasks,

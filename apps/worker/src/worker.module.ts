@@ -19,7 +19,7 @@ export class WorkerModule {
       imports: [
         ConfigModule.forRoot(config),
         LoggingModule.forRoot(role),
-        DatabaseModule.forRoot(`waybill-${role}`),
+        DatabaseModule.forRoot(`waybill-${role}`, role === 'worker' ? config.workerPoolSize : undefined),
         role === 'worker' ? TasksModule.forProcessor(config, { middleware: [logFields] }) : TasksModule.forAdmin(config),
         MailModule,
         AccountModule,

@@ -60,6 +60,13 @@ describe('Config', () => {
     }
   });
 
+  it('gives a worker a connection for each slot and some for the engine, unless it is told how many', () => {
+    const size = (environment: Record<string, string>) => Config.parse(environment).workerPoolSize;
+    expect([size({}), size({ WORKER_CONCURRENCY: '2' }), size({ WORKER_CONCURRENCY: '100' })]).toEqual([20, 10, 105]);
+    expect([size({ DATABASE_POOL_SIZE: '3' }), size({ DATABASE_POOL_SIZE: '10' })]).toEqual([3, 10]);
+    expect(Config.parse({}).DATABASE_POOL_SIZE).toBe(10);
+  });
+
   it('takes a limit for statements that can be kept', () => {
     expect(Config.parse({}).DATABASE_STATEMENT_TIMEOUT).toBe(10_000);
     expect(Config.parse({ DATABASE_STATEMENT_TIMEOUT: '5m' }).DATABASE_STATEMENT_TIMEOUT).toBe(300_000);

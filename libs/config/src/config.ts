@@ -150,6 +150,9 @@ function linkHost(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
+/** What a worker's loops need of the database at once, beside its handlers. */
+const ENGINE_CONNECTIONS = 5;
+
 /** What a production process must be told, because its default is for a developer's machine. */
 const REQUIRED_IN_PRODUCTION = ['DATABASE_URL', 'SMTP_URL', 'MAIL_FROM', 'PUBLIC_URL', 'SECRET_KEY'] as const;
 
@@ -174,6 +177,12 @@ export class Config {
   /** Whether a variable was set, rather than left to its default. */
   isSet(name: keyof Settings): boolean {
     return this.#given.has(name);
+  }
+
+  /** How many connections a worker opens at most: each slot's handler may hold one, and the engine needs some besides, or it would wait for them. */
+  get workerPoolSize(): number {
+    if (this.isSet('DATABASE_POOL_SIZE')) return this.DATABASE_POOL_SIZE;
+    return Math.max(this.DATABASE_POOL_SIZE, this.WORKER_CONCURRENCY + ENGINE_CONNECTIONS);
   }
 
   get isProduction(): boolean {

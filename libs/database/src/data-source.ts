@@ -11,12 +11,16 @@ const CONNECT_TIMEOUT = 5_000;
 const QUERY_GRACE = 2_000;
 
 /** The options of the apps' data source; every wait for the server has a bound. */
-export function dataSourceOptions(config: Config, applicationName: string): PostgresDataSourceOptions {
+export function dataSourceOptions(
+  config: Config,
+  applicationName: string,
+  poolSize: number = config.DATABASE_POOL_SIZE,
+): PostgresDataSourceOptions {
   return {
     type: 'postgres',
     url: config.DATABASE_URL,
     applicationName,
-    poolSize: config.DATABASE_POOL_SIZE,
+    poolSize,
     connectTimeoutMS: CONNECT_TIMEOUT,
     migrations,
     migrationsTableName: MIGRATION_TABLE,

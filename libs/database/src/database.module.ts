@@ -21,14 +21,17 @@ class AppDataSource extends DataSource {
 
 /** The TypeORM data source of an app; features add their entities with `TypeOrmModule.forFeature`. */
 export class DatabaseModule {
-  /** @param applicationName how the connections show in `pg_stat_activity`. */
-  static forRoot(applicationName = 'waybill'): DynamicModule {
+  /**
+   * @param applicationName how the connections show in `pg_stat_activity`.
+   * @param poolSize how many there are at most; default: DATABASE_POOL_SIZE.
+   */
+  static forRoot(applicationName = 'waybill', poolSize?: number): DynamicModule {
     return TypeOrmModule.forRootAsync({
       inject: [Config],
       useFactory: async (config: Config) => {
         await waitForDatabase(config);
         // Nest's own attempts are for a database that is lost in this very moment.
-        return { ...dataSourceOptions(config, applicationName), autoLoadEntities: true };
+        return { ...dataSourceOptions(config, applicationName, poolSize), autoLoadEntities: true };
       },
       dataSourceFactory: (options) => new AppDataSource(options!).initialize(),
     });

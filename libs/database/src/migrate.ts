@@ -1,14 +1,18 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '@app/config';
+import { isLockTimeout } from '@app/postgres';
 import { scrub } from '@app/redaction';
 import type { ClientBase } from 'pg';
-import { DataSource, MigrationExecutor, type QueryRunner } from 'typeorm';
+import { DataSource, type Migration, MigrationExecutor, type QueryRunner } from 'typeorm';
 import { dataSourceOptions } from './data-source.js';
 
 /** Any number; every process that migrates takes the same advisory lock. */
 const MIGRATION_LOCK = 7_309_453_012;
 /** Milliseconds. */
 const LOCK_INTERVAL = 250;
+/** How long a migration in a transaction waits for a lock, and how long others then go first. Milliseconds. */
+const LOCK_TIMEOUT = 2_000;
+const LOCK_PAUSE = 1_000;
 
 /** Every limit of a session that could end a migration, or the wait for one; some of them only newer servers have. */
 const LIMITS = ['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout'];
@@ -24,17 +28,23 @@ export interface MigrateOptions {
   readonly say?: (line: string) => void;
   /** Brings up to date what others keep in the database, on the same connection and while no other process migrates. */
   readonly also?: (client: ClientBase) => Promise<void>;
+  /** How long a migration waits for a lock at a time, while whoever wants the same table waits behind it. Milliseconds. */
+  readonly lockTimeout?: number;
 }
 
 /**
  * Brings the schema up to date, on one connection, which has no limits: a
- * migration may take hours. Several processes may do so at once: one does it,
- * and the others wait for it.
+ * migration may take hours. It waits for the lock of a table for 2 s at a time,
+ * and begins anew until it has it. Several processes may migrate at once: one
+ * does it, and the others wait for it.
  *
  * @returns the names of the migrations that were run.
  * @throws MigrationFailed
  */
-export async function migrate(config: Config, { say = () => undefined, also }: MigrateOptions = {}): Promise<string[]> {
+export async function migrate(
+  config: Config,
+  { say = () => undefined, also, lockTimeout = LOCK_TIMEOUT }: MigrateOptions = {},
+): Promise<string[]> {
   const dataSource = await new DataSource({
     ...dataSourceOptions(config, 'waybill-migrate'),
     poolSize: 1,
@@ -46,7 +56,7 @@ export async function migrate(config: Config, { say = () => undefined, also }: M
     const client = (await runner.connect()) as ClientBase;
     await runner.query(`SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY($1)`, [LIMITS]);
     await lock(runner, say);
-    const done = await runPending(new MigrationExecutor(dataSource, runner), runner, say);
+    const done = await runPending(new MigrationExecutor(dataSource, runner), runner, say, lockTimeout);
     await also?.(client).catch((error: unknown) => {
       throw failed('of the queues', error);
     });
@@ -69,7 +79,12 @@ async function lock(runner: QueryRunner, say: (line: string) => void): Promise<v
 }
 
 /** Runs what is pending, each in a transaction of its own, unless it says `transaction = false`. */
-async function runPending(executor: MigrationExecutor, runner: QueryRunner, say: (line: string) => void): Promise<string[]> {
+async function runPending(
+  executor: MigrationExecutor,
+  runner: QueryRunner,
+  say: (line: string) => void,
+  lockTimeout: number,
+): Promise<string[]> {
   const done: string[] = [];
   for (const migration of await executor.getPendingMigrations()) {
     const { name, instance } = migration;
@@ -77,18 +92,43 @@ async function runPending(executor: MigrationExecutor, runner: QueryRunner, say:
     const begin = performance.now();
     const isAtomic = instance?.transaction !== false;
     try {
-      if (isAtomic) await runner.startTransaction();
-      await executor.executeMigration(migration);
-      if (runner.isTransactionActive) await runner.commitTransaction();
+      if (isAtomic) await inTransaction(executor, runner, migration, say, lockTimeout);
+      else await executor.executeMigration(migration);
     } catch (error) {
-      // One that cannot be taken back either has lost its connection, and with it everything.
-      if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
       throw failed(name, error, isAtomic);
     }
     say(`Migrated: ${name}, in ${((performance.now() - begin) / 1_000).toFixed(1)} s`);
     done.push(name);
   }
   return done;
+}
+
+/**
+ * Every statement on a table waits behind one that waits to change it, so that a
+ * dump or a long transaction would stop the apps: a migration that does not get
+ * its lock soon is taken back, lets the others go first, and begins anew.
+ */
+async function inTransaction(
+  executor: MigrationExecutor,
+  runner: QueryRunner,
+  migration: Migration,
+  say: (line: string) => void,
+  lockTimeout: number,
+): Promise<void> {
+  for (let waited = false; ; waited = true) {
+    try {
+      await runner.startTransaction();
+      await runner.query(`SET LOCAL lock_timeout = ${lockTimeout}`);
+      await executor.executeMigration(migration);
+      return await runner.commitTransaction();
+    } catch (error) {
+      // One that cannot be taken back either has lost its connection, and with it everything.
+      if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
+      if (!isLockTimeout(error)) throw error;
+    }
+    if (!waited) say(`Waiting for a lock: ${migration.name} begins anew until no other transaction holds the table.`);
+    await wait(LOCK_PAUSE);
+  }
 }
 
 function failed(name: string, error: unknown, isAtomic = true): MigrationFailed {

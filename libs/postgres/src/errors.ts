@@ -24,6 +24,7 @@ const CUT_SHORT_MESSAGE = /^(Query read timeout|cached plan must not change resu
 /** What a statement names is not there: 3F000, a schema; 42703, a column; 42883, a function; 42P01, a table. */
 const MISSING_CODE = /^(3F000|42703|42883|42P01)$/;
 
+const LOCK_NOT_AVAILABLE = '55P03';
 const UNIQUE_VIOLATION = '23505';
 
 /**
@@ -52,6 +53,11 @@ export function isTransient(error: unknown): boolean {
 /** Whether an error means that a statement names a table, a column or the like that is not there: where migrations are pending, they may make it. */
 export function isMissingInSchema(error: unknown): boolean {
   return someCause(error, (code) => MISSING_CODE.test(code));
+}
+
+/** Whether an error means that a statement waited for a lock for longer than its `lock_timeout`. */
+export function isLockTimeout(error: unknown): boolean {
+  return someCause(error, (code) => code === LOCK_NOT_AVAILABLE);
 }
 
 /** The name of the unique index that a write violated, or undefined when the error is another one. */

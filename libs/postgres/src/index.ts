@@ -1,2 +1,2 @@
-export { isCutShort, isDatabaseUnavailable, isMissingInSchema, isTransient, uniqueViolation } from './errors.js';
+export { isCutShort, isDatabaseUnavailable, isLockTimeout, isMissingInSchema, isTransient, uniqueViolation } from './errors.js';
 export { PoolClient } from './pool-client.js';

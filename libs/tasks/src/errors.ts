@@ -48,3 +48,6 @@ export class HookFailed extends Error {
 export class InvalidTask extends Error {
   override readonly name = 'InvalidTask';
 }
+
+/** A dead task cannot be brought back, because another task has its unique key. */
+export class UniqueKeyTaken extends InvalidTask {}

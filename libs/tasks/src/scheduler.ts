@@ -1,9 +1,9 @@
 import { Injectable, type Type } from '@nestjs/common';
 import { isDatabaseUnavailable } from '@app/postgres';
 import { DataSource } from 'typeorm';
-import { z } from 'zod';
 import { nextTick } from './cron.js';
 import { TaskDistributor } from './distributor.js';
+import { payloadJson } from './json.js';
 import { Loop } from './loop.js';
 import { type RegisteredTask, TaskRegistry } from './registry.js';
 import type { Schedule, TaskHandler } from './task.js';
@@ -29,6 +29,11 @@ interface Periodic {
  * Every worker looks once a second which of its schedules are due, in one
  * statement that locks nothing. Each schedule is run by itself: one that cannot
  * be is reported and tried again, and holds up no other.
+ *
+ * While a deploy rolls, releases may declare a schedule differently. The row has
+ * the expression that was announced last, and only workers that declare this one
+ * run it. When none of them is left, the tick is missed, and another worker
+ * announces its own.
  */
 @Injectable()
 export class Scheduler {
@@ -48,8 +53,9 @@ export class Scheduler {
   ) {}
 
   /** Reads the schedules. @throws Error for an expression or a time zone that cannot be read, and for a payload that does not take `{}`. */
-  load(): void {
-    this.periodic = new Map(this.registry.all().flatMap((task) => periodicOf(task).map((periodic) => [periodic.type, periodic])));
+  async load(): Promise<void> {
+    const periodic = (await Promise.all(this.registry.all().map(periodicOf))).flat();
+    this.periodic = new Map(periodic.map((one) => [one.type, one]));
     for (const periodic of this.periodic.values()) this.unannounced.add(periodic);
   }
 
@@ -65,20 +71,28 @@ export class Scheduler {
     for (const periodic of this.unannounced) {
       await this.separately(periodic, () => this.announce(periodic));
     }
-    const due = await this.dataSource.query<{ type: string }[]>(
-      `SELECT type FROM task_schedule WHERE type = ANY($1) AND next_at <= now()`,
-      [[...this.periodic.keys()]],
+    const all = [...this.periodic.values()];
+    const due = await this.dataSource.query<{ type: string; isOurs: boolean }[]>(
+      `SELECT type, is_ours AS "isOurs"
+       FROM (SELECT type, next_at, present.cron = ours.cron AND present.timezone = ours.timezone AS is_ours
+             FROM task_schedule AS present JOIN unnest($1::text[], $2::text[], $3::text[]) AS ours (type, cron, timezone) USING (type)) AS declared
+       WHERE next_at <= CASE WHEN is_ours THEN now() ELSE now() - ${GRACE} * interval '1 ms' END`,
+      [all.map(({ type }) => type), all.map(({ schedule }) => schedule.cron), all.map(({ schedule }) => timezoneOf(schedule))],
     );
-    for (const { type } of due) {
+    const isDue = new Set(due.map(({ type }) => type));
+    for (const periodic of all) {
+      if (!isDue.has(periodic.type) && !this.unannounced.has(periodic)) this.logger.well(sourceOf(periodic));
+    }
+    for (const { type, isOurs } of due) {
       const periodic = this.periodic.get(type)!;
-      await this.separately(periodic, () => this.run(periodic));
+      await this.separately(periodic, () => (isOurs ? this.run(periodic) : this.announce(periodic)));
     }
     this.logger.well('scheduler');
   }
 
   /** What is wrong with one schedule is no matter of the others; an absent database is. */
-  private async separately({ type }: Periodic, job: () => Promise<void>): Promise<void> {
-    const source = `the schedule of ${type}`;
+  private async separately(periodic: Periodic, job: () => Promise<void>): Promise<void> {
+    const source = sourceOf(periodic);
     try {
       await job();
       this.logger.well(source);
@@ -88,12 +102,13 @@ export class Scheduler {
     }
   }
 
-  /** Distributes the task and sets the next tick; does nothing where another worker is doing that, or has. */
+  /** Distributes the task and sets the next tick; does nothing where another worker is doing that, or has, or has changed the schedule. */
   private run({ type, schedule, handler }: Periodic): Promise<void> {
     return this.dataSource.transaction(async (manager) => {
       const [locked] = await manager.query<{ nextAt: Date; now: Date }[]>(
-        `SELECT next_at AS "nextAt", now() FROM task_schedule WHERE type = $1 AND next_at <= now() FOR UPDATE SKIP LOCKED`,
-        [type],
+        `SELECT next_at AS "nextAt", now() FROM task_schedule
+         WHERE type = $1 AND cron = $2 AND timezone = $3 AND next_at <= now() FOR UPDATE SKIP LOCKED`,
+        [type, schedule.cron, timezoneOf(schedule)],
       );
       if (!locked) return;
       const { nextAt, now } = locked;
@@ -113,15 +128,24 @@ export class Scheduler {
       `INSERT INTO task_schedule AS present (type, cron, timezone, next_at) VALUES ($1, $2, $3, $4)
        ON CONFLICT (type) DO UPDATE SET cron = excluded.cron, timezone = excluded.timezone, next_at = excluded.next_at
        WHERE present.cron <> excluded.cron OR present.timezone <> excluded.timezone`,
-      [type, schedule.cron, schedule.timezone ?? 'UTC', nextTick(schedule, now, type)],
+      [type, schedule.cron, timezoneOf(schedule), nextTick(schedule, now, type)],
     );
     this.unannounced.delete(periodic);
   }
 }
 
+function timezoneOf(schedule: Schedule): string {
+  return schedule.timezone ?? 'UTC';
+}
+
+/** What the log calls it. */
+function sourceOf({ type }: Periodic): string {
+  return `the schedule of ${type}`;
+}
+
 /** @throws Error for a schedule that could never be run. */
-function periodicOf({ policy, handler }: RegisteredTask): Periodic[] {
-  const { type, schedule, payload } = policy;
+async function periodicOf({ policy, handler }: RegisteredTask): Promise<Periodic[]> {
+  const { type, schedule } = policy;
   if (!schedule) return [];
   try {
     nextTick(schedule, new Date(), type);
@@ -129,10 +153,9 @@ function periodicOf({ policy, handler }: RegisteredTask): Periodic[] {
     throw new Error(`"${type}" has a schedule that cannot be read: ${(error as Error).message}`, { cause: error });
   }
   try {
-    payload.parse({});
+    await payloadJson(policy, {});
   } catch (error) {
-    const reason = error instanceof z.ZodError ? z.prettifyError(error) : (error as Error).message;
-    throw new Error(`"${type}" has a schedule, which distributes it with the payload {}, and its payload does not take that: ${reason}`, {
+    throw new Error(`"${type}" has a schedule, which distributes it with the payload {}, but ${(error as Error).message}`, {
       cause: error,
     });
   }

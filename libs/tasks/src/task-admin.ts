@@ -9,7 +9,7 @@ import { QueuePauses } from './queue-pauses.js';
 import { TaskQueues } from './queues.js';
 import { TaskRegistry } from './registry.js';
 import { QueuePause, TaskRecord } from './task-record.entity.js';
-import { InvalidTask } from './errors.js';
+import { InvalidTask, UniqueKeyTaken } from './errors.js';
 import { type CancelResult, explain, idsOf, type TaskFilter } from './operator-texts.js';
 import { TASK_CHANNEL } from './waker.js';
 
@@ -47,7 +47,11 @@ export class UnknownName extends Error {
   override readonly name = 'UnknownName';
 }
 
-/** What became of dead tasks that were to be brought back; those are skipped whose unique key another task has. */
+/**
+ * What became of dead tasks that were to be brought back; those are skipped whose
+ * unique key another task has. One that another operator has brought back or
+ * deleted meanwhile is neither.
+ */
 export interface Redriven {
   redriven: number;
   skipped: number;
@@ -147,13 +151,14 @@ export class TaskAdmin {
     const { sql, values } = where({ ...filter, state: 'dead' });
     const chunk = options.rate === undefined ? CHUNK : Math.max(1, Math.min(CHUNK, Math.ceil(options.rate / 4)));
     const begin = Date.now();
-    const newest = new Date(begin);
+    // As text, which keeps the microseconds; by the clock that the tasks' own times are of.
+    const [{ newest }] = await this.dataSource.query<[{ newest: string }]>(`SELECT now()::text AS newest`);
     const total: Redriven = { redriven: 0, skipped: 0 };
     let after = NIL;
     for (;;) {
       const [{ count, keyed, last }] = await this.dataSource.query<[{ count: number; keyed: string[]; last: string | null }]>(
         `WITH chosen AS (
-           SELECT id, released_key FROM task ${sql} AND finished_at <= $${values.length + 1} AND id > $${values.length + 2}
+           SELECT id, released_key FROM task ${sql} AND finished_at <= $${values.length + 1}::timestamptz AND id > $${values.length + 2}
            ORDER BY id LIMIT ${chunk} FOR UPDATE SKIP LOCKED),
          revived AS (UPDATE task SET ${REVIVE} WHERE id = ANY(ARRAY(SELECT id FROM chosen WHERE released_key IS NULL)))
          SELECT count(*)::int AS count,
@@ -165,7 +170,10 @@ export class TaskAdmin {
       total.redriven += count - keyed.length;
       if (count > keyed.length) await this.dataSource.query(`SELECT pg_notify('${TASK_CHANNEL}', '')`);
       // One by one, because each may find its key taken, also by the one before it.
-      for (const id of keyed) total[(await this.isRedriven(id)) ? 'redriven' : 'skipped'] += 1;
+      for (const id of keyed) {
+        const fate = await this.tryToRedrive(id);
+        if (fate) total[fate] += 1;
+      }
       const done = total.redriven + total.skipped;
       options.onProgress?.(done);
       if (count < chunk) return total;
@@ -177,12 +185,14 @@ export class TaskAdmin {
     }
   }
 
-  private async isRedriven(id: string): Promise<boolean> {
+  /** @returns undefined when it is no longer dead: somebody else has brought it back or deleted it. */
+  private async tryToRedrive(id: string): Promise<keyof Redriven | undefined> {
     try {
       await this.redriveOne(id);
-      return true;
+      return 'redriven';
     } catch (error) {
-      if (error instanceof InvalidTask) return false;
+      if (error instanceof UniqueKeyTaken) return 'skipped';
+      if (error instanceof InvalidTask) return undefined;
       throw error;
     }
   }
@@ -224,7 +234,7 @@ export class TaskAdmin {
       const key = [task.type, task.releasedKey];
       await manager.query(`UPDATE task SET unique_key = NULL WHERE type = $1 AND unique_key = $2 AND ${KEY_IS_FREE}`, key);
       const [holder] = await manager.query<{ id: string }[]>(`SELECT id FROM task WHERE type = $1 AND unique_key = $2`, key);
-      if (holder) throw new InvalidTask(`the task ${holder.id} has its unique key`);
+      if (holder) throw new UniqueKeyTaken(`the task ${holder.id} has its unique key`);
     }
     if (payload !== undefined) await this.replacePayload(manager, task, payload);
     await manager.query(`UPDATE task SET ${REVIVE} WHERE id = $1`, [id]);

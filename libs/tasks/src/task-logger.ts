@@ -1,5 +1,7 @@
 import { Injectable, Logger } from '@nestjs/common';
 import type { QueueWeights } from '@app/config';
+import { isDatabaseUnavailable } from '@app/postgres';
+import { InvalidTask } from './errors.js';
 import type { Delivery } from './job.js';
 
 const REMINDER_INTERVAL = 60_000;
@@ -112,9 +114,13 @@ const LOST = 'lost';
 const CONNECTION_ERROR =
   /ECONN|ETIMEDOUT|EPIPE|ENOTFOUND|EHOSTUNREACH|connection|socket|timeout|did not answer|Stream isn't writeable|NOAUTH|WRONGPASS|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|UNBLOCKED|max number of clients/i;
 
-/** A lost connection, or the word that Redis begins an answer with which says no, such as OOM. */
+/** SQLSTATE, where a server has answered; its words may name connections and timeouts all the same. */
+const SQLSTATE = /^\d[0-9A-Z]{4}$/;
+
+/** A lost connection, what Postgres says by its code, or the word that Redis begins an answer with which says no, such as OOM. */
 function kindOf(err: unknown): string {
-  if (!(err instanceof Error)) return 'other';
+  if (!(err instanceof Error) || err instanceof InvalidTask) return 'other';
+  if ('code' in err && SQLSTATE.test(String(err.code))) return isDatabaseUnavailable(err) ? LOST : String(err.code);
   if (CONNECTION_ERROR.test(`${'code' in err ? String(err.code) : ''} ${err.message}`)) return LOST;
   return /^[A-Z]{3,}\b/.exec(err.message)?.[0] ?? 'other';
 }

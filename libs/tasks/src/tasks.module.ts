@@ -53,7 +53,7 @@ class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShutdown {
 
   async onApplicationBootstrap(): Promise<void> {
     this.registry.load();
-    this.scheduler.load();
+    await this.scheduler.load();
     this.registrar.register();
     for (const queue of this.queues.all()) {
       queue.on('error', (error) => this.logger.trouble(queue.name, error));

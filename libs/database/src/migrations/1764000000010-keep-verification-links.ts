@@ -1,6 +1,11 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
-/** A person may have several verification links at a time; how many were mailed to an address can be counted. */
+/**
+ * A person may have several verification links at a time; how many were mailed to
+ * an address can be counted. Workers of the first release, whose `ON CONFLICT`
+ * needs the unique index, can issue no link from now on: their tasks fail, and are
+ * retried until a newer worker has them.
+ */
 export class KeepVerificationLinks1764000000010 implements MigrationInterface {
   readonly name = 'KeepVerificationLinks1764000000010';
 
