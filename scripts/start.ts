@@ -23,23 +23,23 @@ async function untilReady(url: string, stopping: AbortSignal): Promise<void> {
 }
 
 function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation): string {
-  const { httpPort, grpcPort, publicUrl } = settings;
+  const { linkHost, httpPort, grpcPort, publicUrl } = settings;
   const person = (name: string) =>
     `{"username":"${name.toLowerCase()}","fullName":"${name} Example","email":"${name.toLowerCase()}@example.com","password":"correct horse"}`;
   return [
     'Waybill is running',
-    `  HTTP       http://localhost:${httpPort}`,
-    `  gRPC       localhost:${grpcPort}`,
+    `  HTTP       http://${linkHost}:${httpPort}`,
+    `  gRPC       ${linkHost}:${grpcPort}`,
     `  mail       ${mailboxUrl ?? 'goes to SMTP_URL'}`,
     `  database   ${settings.databaseUrl === undefined ? environment.DATABASE_URL : 'at DATABASE_URL'}`,
     `  queues     ${process.env.REDIS_ADDRESS ? 'on Redis, at REDIS_ADDRESS' : 'in Postgres (set REDIS_ADDRESS to use Redis)'}`,
     '',
     'Sign somebody up:',
-    `  curl -s http://localhost:${httpPort}/v1/users -H 'content-type: application/json' \\`,
+    `  curl -s 'http://${linkHost}:${httpPort}/v1/users' -H 'content-type: application/json' \\`,
     `    -d '${person('Ada')}'`,
     'or',
     `  grpcurl -plaintext -d '${person('Grace')}' \\`,
-    `    localhost:${grpcPort} account.v1.UserService/CreateUser`,
+    `    '${linkHost}:${grpcPort}' account.v1.UserService/CreateUser`,
     '',
     `The mail with the link (${publicUrl}/verify-email?token=…) follows after ${process.env.VERIFY_EMAIL_DELAY || '10s'}${mailboxUrl ? `, at ${mailboxUrl}` : ''}.`,
     'ctrl-c stops everything.',
@@ -47,7 +47,7 @@ function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation
 }
 
 async function start(settings: StackSettings, stopping: AbortSignal, resources: AsyncDisposableStack): Promise<void> {
-  const { host, httpPort, grpcPort, dashboardPort, publicUrl } = settings;
+  const { host, linkHost, httpPort, grpcPort, dashboardPort, publicUrl } = settings;
   const foundation = await openFoundation(
     settings,
     [
@@ -75,8 +75,7 @@ async function start(settings: StackSettings, stopping: AbortSignal, resources: 
   resources.defer(async () => {
     await Promise.all(apps.map((app) => app.stop(patience)));
   });
-  const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
-  await Promise.race([untilReady(`http://${reachable}:${httpPort}/readyz`, stopping), ...apps.map((app) => app.ended)]);
+  await Promise.race([untilReady(`http://${linkHost}:${httpPort}/readyz`, stopping), ...apps.map((app) => app.ended)]);
   for (const app of apps) app.keep();
   announce(banner(settings, foundation));
   await aborted(stopping);

@@ -2,7 +2,10 @@ import { execFile } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Config } from '@app/config';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { servicesText } from '../scripts/stack/services-text.ts';
+import { settingsOf } from '../scripts/stack/settings.ts';
 import vitestConfig from '../vitest.config.js';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -89,5 +92,42 @@ it('a proto that was changed without make proto is told in the first line', asyn
   expect(await run('node', 'scripts/check-contract.ts', '--generated')).toEqual({
     code: 1,
     output: 'stack  | libs/contract/src/gen is not what proto/ generates: run make proto\n',
+  });
+});
+
+describe('the development stack', () => {
+  it.each<Record<string, string>>([
+    {},
+    { HOST: '0.0.0.0', HTTP_PORT: '8888' },
+    { HOST: '::1' },
+    { HOST: '2001:db8::7', HTTP_PORT: '8888' },
+    { HOST: '192.0.2.7' },
+    { HOST: '' },
+    { PUBLIC_URL: 'https://waybill.example.com/accounts//' },
+    { PUBLIC_URL: '' },
+  ])('means by %j the PUBLIC_URL that the apps mean', (environment) => {
+    const { publicUrl, linkHost } = settingsOf(environment);
+    expect(publicUrl).toBe(Config.parse(environment).PUBLIC_URL);
+    expect(URL.canParse(`http://${linkHost}:8080/readyz`)).toBe(true);
+  });
+
+  const OWN = { DATABASE_URL: 'postgres://db/x', SMTP_URL: 'smtp://mail' };
+  it.each<[string, Record<string, string>]>([
+    ['Postgres and the mailbox are running', { POSTGRES_PORT: '5555', SMTP_PORT: '2525', MAILBOX_PORT: '1111', HOST: '::1' }],
+    ['The mailbox is running; the database is the one at DATABASE_URL', { DATABASE_URL: OWN.DATABASE_URL }],
+    ['Postgres is running; mail goes to SMTP_URL', { SMTP_URL: OWN.SMTP_URL }],
+    ['Nothing was started: DATABASE_URL and SMTP_URL name others', OWN],
+  ])('says “%s”, and starts the same once more where that was pasted', (heading, environment) => {
+    const settings = settingsOf(environment);
+    const text = servicesText(settings, undefined);
+    expect(text.split('\n')[0]).toBe(heading);
+    const pasted = Object.fromEntries([...text.matchAll(/^export (\w+)='(.*)'$/gm)].map(([, name, value]) => [name!, value!]));
+    expect(settingsOf({ ...environment, ...pasted })).toEqual(settings);
+    const { DATABASE_URL, SMTP_URL, PUBLIC_URL } = Config.parse({ ...environment, ...pasted });
+    expect({ DATABASE_URL, SMTP_URL, PUBLIC_URL }).toEqual({
+      DATABASE_URL: environment['DATABASE_URL'] ?? `postgres://waybill:waybill@127.0.0.1:${settings.postgresPort}/waybill`,
+      SMTP_URL: environment['SMTP_URL'] ?? `smtp://127.0.0.1:${settings.smtpPort}`,
+      PUBLIC_URL: settings.publicUrl,
+    });
   });
 });

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';
+import { isIPv4 } from 'node:net';
 import { createAPIServer } from '@maildev/api';
 import { registerUI } from '@maildev/ui/server';
 import { MailDev } from 'maildev';
@@ -46,11 +47,12 @@ const HEADERS = new Headers({
 /**
  * Whether a request comes from the mailbox's own page, or from no page at all.
  * Every page in the developer's browser can send requests to this machine: it
- * says its own origin, or the name that it has made point here.
+ * says its own origin, or the name that it has made point here. The port may
+ * be any: a tunnel leads here from one of its own.
  */
-function isOwn({ headers }: IncomingMessage, port: number): boolean {
-  const { host, origin } = headers;
-  const isHere = host === `localhost:${port}` || host === `${LOOPBACK}:${port}`;
+function isOwn({ headers: { host = '', origin } }: IncomingMessage): boolean {
+  const name = /^(.+?)(:\d+)?$/.exec(host)?.[1] ?? '';
+  const isHere = name === 'localhost' || name === '[::1]' || (isIPv4(name) && name.startsWith('127.'));
   return isHere && (origin === undefined || origin === `http://${host}`);
 }
 
@@ -80,11 +82,11 @@ export async function startMailbox({ smtpPort, webPort, directory }: MailboxOpti
   // MailDev's own server never listens: what reaches it has passed here. A hook of it would not see the web sockets.
   const web = createServer((request, response) => {
     response.setHeaders(HEADERS);
-    if (isOwn(request, webPort)) api.server.server.emit('request', request, response);
+    if (isOwn(request)) api.server.server.emit('request', request, response);
     else response.writeHead(403).end('This mailbox is for its own page at localhost, and for programs that are no pages.\n');
   });
   web.on('upgrade', (request, socket, head) => {
-    if (isOwn(request, webPort)) api.server.server.emit('upgrade', request, socket, head);
+    if (isOwn(request)) api.server.server.emit('upgrade', request, socket, head);
     else socket.end('HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n');
   });
   await once(web.listen(webPort, LOOPBACK), 'listening');

@@ -10,7 +10,10 @@ const LOOPBACK = '127.0.0.1';
 export interface StackSettings {
   /** Where the embedded database, the caught mail and the record of running processes live. */
   readonly dataDir: string;
+  /** The address that the apps listen on. */
   readonly host: string;
+  /** The same as a link says it. */
+  readonly linkHost: string;
   readonly httpPort: number;
   readonly grpcPort: number;
   /** Where the worker serves its dashboard; undefined where it does not. */
@@ -26,20 +29,7 @@ export interface StackSettings {
   readonly smtpUrl: string | undefined;
 }
 
-/** An empty variable is an unset one, as it is for the apps. */
-function read(name: string): string | undefined {
-  return process.env[name] || undefined;
-}
-
-function readPort(name: string, fallback: number): number {
-  const text = read(name);
-  if (text === undefined) return fallback;
-  const port = Number(text);
-  if (!/^\d+$/.test(text) || port < 1 || port > 65_535) throw new Error(`${name} must be a port between 1 and 65535, not "${text}"`);
-  return port;
-}
-
-/** What a link to an api on `host` says: this machine's name, unless it listens on one address that others know. The apps' own default is the same. */
+/** What a link to a server on `host` says: this machine's name, unless it listens on one address that others know. The apps' own default is the same. */
 function linkHost(host: string): string {
   if ([LOOPBACK, '0.0.0.0', '::', '::1', 'localhost'].includes(host)) return 'localhost';
   return host.includes(':') ? `[${host}]` : host;
@@ -54,18 +44,33 @@ function linkHost(host: string): string {
 export function readSettings(): StackSettings {
   const file = join(ROOT, '.env');
   if (existsSync(file)) process.loadEnvFile(file);
+  return settingsOf(process.env);
+}
+
+/** The stack's settings in an environment. @throws Error that names the variable which cannot be used. */
+export function settingsOf(environment: Readonly<Record<string, string | undefined>>): StackSettings {
+  // An empty variable is an unset one, as it is for the apps.
+  const read = (name: string) => environment[name] || undefined;
+  const readPort = (name: string, fallback: number) => {
+    const text = read(name);
+    if (text === undefined) return fallback;
+    const port = Number(text);
+    if (!/^\d+$/.test(text) || port < 1 || port > 65_535) throw new Error(`${name} must be a port between 1 and 65535, not "${text}"`);
+    return port;
+  };
   const host = read('HOST') ?? LOOPBACK;
   const httpPort = readPort('HTTP_PORT', 8080);
   return {
     dataDir: resolve(ROOT, read('DATA_DIR') ?? '.data'),
     host,
+    linkHost: linkHost(host),
     httpPort,
     grpcPort: readPort('GRPC_PORT', 9090),
     dashboardPort: read('DASHBOARD_PORT') === undefined ? undefined : readPort('DASHBOARD_PORT', 0),
     postgresPort: readPort('POSTGRES_PORT', 54_329),
     mailboxPort: readPort('MAILBOX_PORT', 1080),
     smtpPort: readPort('SMTP_PORT', 1025),
-    publicUrl: read('PUBLIC_URL') ?? `http://${linkHost(host)}:${httpPort}`,
+    publicUrl: read('PUBLIC_URL')?.replace(/\/+$/, '') ?? `http://${linkHost(host)}:${httpPort}`,
     databaseUrl: read('DATABASE_URL'),
     smtpUrl: read('SMTP_URL'),
   };

@@ -213,6 +213,24 @@ describe('the operators’ commands', () => {
     expect(await states()).toEqual(Object.fromEntries(expected));
   });
 
+  it('say of a dead task whose key another one has that it was skipped, not that there is none', async () => {
+    await database.query(`DELETE FROM task WHERE id NOT IN ($1, $2)`, [DEAD, LIVE]);
+    await database.query(`UPDATE task SET released_key = 'one' WHERE id = $1`, [DEAD]);
+    await database.query(`UPDATE task SET unique_key = 'one' WHERE id = $1`, [LIVE]);
+    const before = await world();
+    const all = ['redrive', '--all'];
+    expect(await command(...all, '--dry-run')).toMatchObject({
+      code: 0,
+      out: 'Nothing would be redriven.\nWould be skipped: 1, whose unique key another task has.\n',
+    });
+    expect(await command(...all)).toMatchObject({
+      code: 0,
+      out: 'Nothing was redriven.\nSkipped: 1, whose unique key another task has.\n',
+    });
+    expect(JSON.parse((await command(...all, '--json')).out)).toEqual({ redriven: 0, skipped: 1 });
+    expect(await world()).toEqual(before);
+  });
+
   it('answer in words, and in JSON only when asked for', async () => {
     for (const [args, text, value] of [
       [['pause', 'critical'], /^The queue "critical" is paused: .*\.\n$/, { queue: 'critical', paused: true }],

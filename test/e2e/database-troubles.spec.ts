@@ -117,7 +117,7 @@ describe('a database that cannot serve', () => {
     expect(await api.readiness()).toEqual(NOT_READY);
 
     await database.query(end.replace('%', name));
-    await eventually(async () => (await api.readiness()).status === 200, 5_000);
+    await eventually(async () => (await api.readiness()).status === 200);
     expect(await api.readiness()).toEqual(SERVING);
     for (let turn = 0; turn < 3; turn += 1) expect(codesOf(await api.signUps())).toEqual(all(Code.OK));
   });
@@ -156,6 +156,9 @@ describe('a database that is not migrated', () => {
   it('calls are UNAVAILABLE and the api is not ready, until it is migrated', async () => {
     expect(await api.readiness()).toEqual(NOT_READY);
     expect(codesOf(await api.signUps())).toEqual(all(Code.UNAVAILABLE));
+    // A person is told on a page.
+    const page = await fetch(`${api.http.origin}/verify-email?token=${'A'.repeat(43)}`);
+    expect([page.status, page.headers.get('content-type')]).toEqual([503, expect.stringContaining('text/html')]);
     await migrate(Config.parse({ DATABASE_URL: database.url }));
     expect(await api.readiness()).toEqual(SERVING);
     expect(codesOf(await api.signUps())).toEqual(all(Code.OK));
@@ -175,5 +178,16 @@ describe('a database that is not migrated', () => {
     expect((await api.http.call(createUser, somebody())).code).toBe(Code.INTERNAL);
     await database.query('ALTER TABLE somewhere_else RENAME TO users');
     expect((await api.http.call(createUser, somebody())).code).toBe(Code.OK);
+  });
+
+  it('calls alone find out that it is migrated, or not any more, where nobody asks for the api’s health', async () => {
+    const code = async () => (await api.http.call(createUser, somebody())).code;
+    await database.query('ALTER TABLE users RENAME TO somewhere_else');
+    await database.query('ALTER TABLE migration_history RENAME TO no_history');
+    await eventually(async () => (await code()) === Code.UNAVAILABLE);
+    await database.query('ALTER TABLE no_history RENAME TO migration_history');
+    await eventually(async () => (await code()) === Code.INTERNAL);
+    await database.query('ALTER TABLE somewhere_else RENAME TO users');
+    expect(await code()).toBe(Code.OK);
   });
 });

@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { Config } from '@app/config';
+import type { AddressInfo } from 'node:net';
+import { Config, PortUnavailable } from '@app/config';
 import { migrate } from '@app/database';
-import { migrateQueues } from '@app/tasks';
+import { migrateQueues, type TaskQueues } from '@app/tasks';
 import { afterAll, describe, expect, inject, it } from 'vitest';
+import { startDashboard } from '../../apps/worker/src/dashboard.js';
 import { migrations } from '../../libs/database/src/migrations/index.js';
 import { AppProcess, WARN } from '../support/app-process.js';
 import { createDatabase } from '../support/database.js';
@@ -62,6 +64,11 @@ describe('the containers', () => {
     expect(services).toContain('WORKER_CONCURRENCY:');
     expect(services).not.toContain('QUEUE_WEIGHTS:');
   });
+
+  it('all see what bounds their use of the database, where it is set', () => {
+    const [shared] = readFileSync('docker-compose.yml', 'utf8').split(/^services:$/m);
+    for (const name of ['DATABASE_POOL_SIZE', 'DATABASE_STATEMENT_TIMEOUT']) expect(shared).toContain(`    ${name}: \${${name}:-}\n`);
+  });
 });
 
 describe.concurrent('in production', () => {
@@ -102,9 +109,33 @@ describe.concurrent('a port that is taken', () => {
     holder.close();
   });
 
+  it('is told when the dashboard finds it taken after all', async () => {
+    const holder = createServer();
+    await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
+    const { port } = holder.address() as AddressInfo;
+    const config = Config.parse({ DASHBOARD_PORT: String(port), DASHBOARD_PASSWORD: 'long enough for it' });
+    const failure = await startDashboard(config, { all: () => [] } as unknown as TaskQueues).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(PortUnavailable);
+    expect((failure as Error).message).toBe(`DASHBOARD_PORT: port ${port} of 127.0.0.1 is taken by another process`);
+    holder.close();
+  });
+
   it('is told by the worker that its dashboard is to have it', async () => {
     const lines = await refusal('worker', { DASHBOARD_PORT: '1081' });
     expect(lines).toEqual(['The environment is not valid:', '  DASHBOARD_PASSWORD: must be set where DASHBOARD_PORT is']);
+  });
+});
+
+describe.concurrent('a path of PUBLIC_URL', () => {
+  it('that is the start of the api’s own paths is told in one line, and the api exits with 1', async () => {
+    const output = await refusal('api', {
+      DATABASE_URL: inject('postgresUrl'),
+      HTTP_PORT: String(await freePort()),
+      GRPC_PORT: String(await freePort()),
+      PUBLIC_URL: 'https://waybill.example.com/verify-email/',
+      LOG_LEVEL: 'silent',
+    });
+    expect(output).toEqual(['PUBLIC_URL: its path /verify-email is where /verify-email is served: choose another']);
   });
 });
 
@@ -114,7 +145,7 @@ async function nowhere(): Promise<Record<string, string>> {
 }
 
 describe.concurrent('a database that is not there', () => {
-  it.each(['migrate', 'tasks'] as const)('is named by %s within 5 s, with its variable, and it exits with 1', async (program) => {
+  it.each(['migrate', 'tasks'] as const)('is named by %s with its variable, and it exits with 1', async (program) => {
     const environment = await nowhere();
     const address = `127.0.0.1:${environment['POSTGRES_PORT']}`;
     const hint = 'DATABASE_URL is not set, and this is where `make start` and `make services` run one';
@@ -141,7 +172,18 @@ describe.concurrent('a database that is not migrated', () => {
     const problem = `the database at ${new URL(database.url).host} is not migrated, ${migrations.length + 1} migrations are pending: run \`make migrate\``;
     expect(await worker.line(({ level }) => level >= WARN)).toMatchObject({ msg: `${problem}; waiting for it` });
     expect(await refusal('tasks', environment, ['queues'])).toEqual([problem]);
+    // One whose port is taken while it waits.
+    const port = await freePort();
+    const late = new AppProcess('worker', { ...environment, DASHBOARD_PORT: String(port), DASHBOARD_PASSWORD: 'long enough for it' });
+    started.push(late);
+    await late.line(({ level }) => level >= WARN);
+    const holder = createServer();
+    await new Promise<void>((resolve) => holder.listen(port, '127.0.0.1', resolve));
     await migrate(Config.parse(environment), { also: migrateQueues });
+    expect(await late.end(50_000)).toBe(1);
+    expect(late.output.trimEnd().split('\n').at(-1)).toBe(`DASHBOARD_PORT: port ${port} of 127.0.0.1 is taken by another process`);
+    expect(late.lines.filter(({ msg }) => msg === 'task processor started')).toEqual([]);
+    holder.close();
     await worker.line(({ msg }) => msg === 'task processor started');
     expect(worker.lines.filter(({ level }) => level >= WARN)).toHaveLength(1);
     expect(await worker.stop()).toBe(0);

@@ -98,6 +98,8 @@ describe('the pages', () => {
   });
 
   it('mail nothing to what is no address by the contract', async () => {
+    const tasks = () => waybill.database.query('SELECT id FROM task ORDER BY id');
+    const before = await tasks();
     for (const email of ['', 'nobody', 'a@b@c', `${'a'.repeat(250)}@example.com`, 'nul\0@example.com', '"><script>@example.com']) {
       const response = await at('/verify-email/new', form({ email }));
       const page = await response.text();
@@ -107,6 +109,7 @@ describe('the pages', () => {
     expect((await at('/verify-email/new', { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } })).status).toBe(
       400,
     );
+    expect(await tasks()).toEqual(before);
   });
 
   it('are served under the path of PUBLIC_URL and without it, and nowhere else', async () => {
@@ -160,7 +163,16 @@ describe('the mailbox of the development stack', () => {
 
   it('serves its own page and programs', async () => {
     const { host, origin, port } = new URL(mailbox.webUrl);
-    const own: Record<string, string>[] = [{ host }, { host: `127.0.0.1:${port}` }, { host, origin }];
+    const own: Record<string, string>[] = [
+      { host },
+      { host: `127.0.0.1:${port}` },
+      { host, origin },
+      // Through a tunnel, from another port.
+      { host: 'localhost:8025', origin: 'http://localhost:8025' },
+      { host: '127.0.0.2:8025' },
+      { host: '[::1]:8025', origin: 'http://[::1]:8025' },
+      { host: 'localhost' },
+    ];
     for (const headers of own) {
       for (const path of PATHS) expect([headers, await ask(path, headers)]).toEqual([headers, 200]);
     }
@@ -177,7 +189,8 @@ describe('the mailbox of the development stack', () => {
       { host, origin: 'null' },
       { host: `evil.example:${port}` },
       { host: `evil.example:${port}`, origin: `http://evil.example:${port}` },
-      { host: 'localhost' },
+      { host: `localhost.evil.example:${port}` },
+      { host: `127.evil.example:${port}` },
     ];
     for (const headers of strangers) {
       for (const path of PATHS) expect([headers, await ask(path, headers)]).toEqual([headers, 403]);

@@ -268,7 +268,7 @@ const addEffect = (manager: EntityManager, key: string) =>
   manager.query(`INSERT INTO task (id, type, queue, payload, options) VALUES (gen_random_uuid(), 'test.effect', 'default', $1, '{}')`, [
     JSON.stringify({ key }),
   ]);
-const effects = () => engine.database.query(`SELECT payload->>'key' AS key FROM task WHERE type = 'test.effect'`);
+const effects = () => engine.database.query<{ key: string }>(`SELECT payload->>'key' AS key FROM task WHERE type = 'test.effect'`);
 /** Connections that are in a transaction and do nothing: what a pool must never hold. */
 const idleInTransaction = () =>
   engine.database.query(

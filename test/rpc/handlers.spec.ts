@@ -12,10 +12,10 @@ import {
   FileDescriptorProtoSchema,
   MethodOptionsSchema,
 } from '@bufbuild/protobuf/wkt';
-import { Controller, Module, type Type } from '@nestjs/common';
+import { Controller, Get, Module, type Type } from '@nestjs/common';
 import { describe, expect, it } from 'vitest';
 import { httpOption } from '@app/contract';
-import { createRpcApp, Message, Readiness, Rpc } from '@app/rpc';
+import { BasePathTaken, createRpcApp, Message, Readiness, Rpc } from '@app/rpc';
 
 type Rule = NonNullable<Parameters<typeof setExtension<never>>[2]>;
 
@@ -155,6 +155,41 @@ describe('an app refuses to start', () => {
     expect(await mistakesOf([ThingsController, Careless], [service])).toEqual([
       'Careless.get has @Message(), and no @Rpc() that says what its request is',
     ]);
+  });
+});
+
+describe('a base path', () => {
+  it.each<[string, string | undefined]>([
+    ['/v1', '/v1/things/:p0'],
+    ['/v1/found/', '/v1/found/:p0'],
+    ['/healthz', '/healthz'],
+    ['/v', undefined],
+    ['/v1/found/a', undefined],
+    ['/accounts', undefined],
+    ['/', undefined],
+    ['', undefined],
+  ])('%j hides no path of the app: %s', async (basePath, taken) => {
+    @Controller()
+    class Health {
+      @Get('healthz')
+      alive() {
+        return {};
+      }
+    }
+    @Module({
+      controllers: [ThingsController, Health],
+      providers: [{ provide: Readiness, useValue: { isReady: () => Promise.resolve(true) } }],
+    })
+    class App {}
+    const config = { HOST: '127.0.0.1', HTTP_PORT: 0, GRPC_PORT: 0, isProduction: false };
+    const app = await createRpcApp(App, { config, services: [service], logger: false, basePath });
+    const failure = await app.listen().catch((error: unknown) => error);
+    await app.nest.close();
+    if (taken === undefined) return expect(failure).toBeUndefined();
+    expect(failure).toBeInstanceOf(BasePathTaken);
+    expect((failure as Error).message).toBe(
+      `basePath: its path ${basePath.replace(/\/$/, '')} is where ${taken} is served: choose another`,
+    );
   });
 });
 

@@ -1,7 +1,6 @@
 import type { LoggerService } from '@nestjs/common';
 import type { Config } from '@app/config';
 import { UserService } from '@app/contract';
-import { isMissingInSchema, isTransient } from '@app/postgres';
 import { createRpcApp, Readiness, type RpcApp, RpcError } from '@app/rpc';
 import { ApiModule } from './api.module.js';
 import type { DatabaseReadiness } from './health.controller.js';
@@ -20,11 +19,8 @@ export async function createApi(config: Config, logger: LoggerService | false, s
     basePath: new URL(config.PUBLIC_URL).pathname,
     logger,
     ...(shutdownTimeout !== undefined && { shutdownTimeout }),
-    translate: (error) => {
-      const passes = isTransient(error) || (isMissingInSchema(error) && isUnmigrated());
-      return passes ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined;
-    },
+    translate: (error) => (readiness().isPassing(error) ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined),
   });
-  const isUnmigrated = () => app.nest.get<DatabaseReadiness>(Readiness, { strict: false }).isUnmigrated;
+  const readiness = () => app.nest.get<DatabaseReadiness>(Readiness, { strict: false });
   return app;
 }

@@ -1,5 +1,6 @@
 import { Controller, Get, Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy, Res } from '@nestjs/common';
 import { pendingMigrations } from '@app/database';
+import { isMissingInSchema, isTransient } from '@app/postgres';
 import { Readiness } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
 import { DataSource } from 'typeorm';
@@ -39,9 +40,17 @@ export class DatabaseReadiness extends Readiness implements OnApplicationBootstr
     super();
   }
 
-  /** Whether the last look has found migrations to be pending. */
-  get isUnmigrated(): boolean {
-    return this.state === 'unmigrated';
+  /**
+   * Whether an error means that the same may succeed in a moment: the database
+   * cannot serve now, or lacks what migrations that are pending will make.
+   */
+  isPassing(error: unknown): boolean {
+    if (isTransient(error)) return true;
+    if (!isMissingInSchema(error)) return false;
+    const isUnmigrated = this.state === 'unmigrated';
+    // The state is what the last look has found, which may be long ago where nobody asks for the app's health.
+    void this.isReady();
+    return isUnmigrated;
   }
 
   /** Why the app is not ready, as far as the last look could tell. */

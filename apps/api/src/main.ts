@@ -3,7 +3,7 @@ import { Logger } from '@nestjs/common';
 import { assertPortsAvailable, Config, PortUnavailable } from '@app/config';
 import { DatabaseProblem, waitForDatabase } from '@app/database';
 import { createLogger } from '@app/logging';
-import { currentRequestId } from '@app/rpc';
+import { BasePathTaken, currentRequestId } from '@app/rpc';
 import { boundShutdown } from '@app/shutdown';
 import { createApi } from './api.js';
 
@@ -27,7 +27,9 @@ try {
   process.off('SIGTERM', exitAtOnce).off('SIGINT', exitAtOnce);
   await app.listen();
 } catch (error) {
-  if (!(error instanceof PortUnavailable || error instanceof DatabaseProblem)) throw error;
-  process.stderr.write(`${error.message}\n`);
+  const isExpected = error instanceof PortUnavailable || error instanceof DatabaseProblem || error instanceof BasePathTaken;
+  if (!isExpected) throw error;
+  // The path is the one of PUBLIC_URL (createApi).
+  process.stderr.write(`${error instanceof BasePathTaken ? `PUBLIC_URL: ${error.problem}` : error.message}\n`);
   process.exit(1);
 }

@@ -1,10 +1,10 @@
-import { Body, Controller, Get, HttpCode, Post, Query, Res } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Inject, Post, Query, Res } from '@nestjs/common';
 import { AccountService } from '@app/account';
 import { Config } from '@app/config';
 import { ResendVerificationEmailRequestSchema } from '@app/contract';
-import { isTransient } from '@app/postgres';
-import { Code, messageFromJson, RpcError } from '@app/rpc';
+import { Code, messageFromJson, Readiness, RpcError } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
+import { DatabaseReadiness } from './health.controller.js';
 import { sendPage } from './page.js';
 import { confirmPage, invalidLinkPage, linkSentPage, newLinkPage, tryAgainPage, verifiedPage } from './verify-page.js';
 
@@ -14,6 +14,7 @@ export class VerifyPageController {
   constructor(
     private readonly accounts: AccountService,
     private readonly config: Config,
+    @Inject(Readiness) private readonly database: DatabaseReadiness,
   ) {}
 
   @Get()
@@ -24,7 +25,7 @@ export class VerifyPageController {
       if (!link) return sendPage(reply, 400, invalidLinkPage());
       return sendPage(reply, 200, link.isVerified ? verifiedPage(link.username, this.config.APP_URL) : confirmPage(token, link.username));
     } catch (error) {
-      if (isTransient(error)) return sendPage(reply, 503, tryAgainPage(token));
+      if (this.database.isPassing(error)) return sendPage(reply, 503, tryAgainPage(token));
       throw error;
     }
   }
@@ -38,7 +39,7 @@ export class VerifyPageController {
       return sendPage(reply, 200, verifiedPage(username, this.config.APP_URL));
     } catch (error) {
       if (error instanceof RpcError && error.code === Code.FAILED_PRECONDITION) return sendPage(reply, 400, invalidLinkPage());
-      if (isTransient(error)) return sendPage(reply, 503, tryAgainPage(token));
+      if (this.database.isPassing(error)) return sendPage(reply, 503, tryAgainPage(token));
       throw error;
     }
   }
@@ -60,7 +61,7 @@ export class VerifyPageController {
       if (error instanceof RpcError && error.code === Code.INVALID_ARGUMENT) {
         return sendPage(reply, 400, newLinkPage(given, 'This is not an e-mail address.'));
       }
-      if (isTransient(error)) {
+      if (this.database.isPassing(error)) {
         return sendPage(reply, 503, newLinkPage(given, 'That did not work just now. Please try again in a moment.'));
       }
       throw error;

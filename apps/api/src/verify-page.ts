@@ -1,4 +1,5 @@
-import { escapeHtml, linkButton, page } from './page.js';
+import escapeHtml from 'escape-html';
+import { linkButton, page } from './page.js';
 
 function verifyForm(token: string): string {
   return `<form method="post" action="verify-email">

@@ -4,7 +4,7 @@ import { FastifyAdapter } from '@bull-board/fastify';
 import basicAuth from '@fastify/basic-auth';
 import { timingSafeEqual, createHash } from 'node:crypto';
 import { Logger } from '@nestjs/common';
-import type { Config } from '@app/config';
+import { type Config, portUnavailable } from '@app/config';
 import type { TaskQueues } from '@app/tasks';
 import { fastify, type FastifyInstance } from 'fastify';
 
@@ -17,6 +17,7 @@ const BASE_PATH = '/queues';
  * what BullMQ alone is told, the ledger would not know. Payloads are not shown.
  *
  * @returns undefined when `DASHBOARD_PORT` is not set.
+ * @throws PortUnavailable when the port cannot be listened on.
  */
 export async function startDashboard(config: Config, queues: TaskQueues): Promise<FastifyInstance | undefined> {
   const { DASHBOARD_PORT: port, DASHBOARD_PASSWORD: password } = config;
@@ -41,7 +42,12 @@ export async function startDashboard(config: Config, queues: TaskQueues): Promis
   serverAdapter.setBasePath(BASE_PATH);
   createBullBoard({ queues: adapters, serverAdapter });
   await server.register(serverAdapter.registerPlugin(), { prefix: BASE_PATH });
-  await server.listen({ host: config.HOST, port });
+  try {
+    await server.listen({ host: config.HOST, port });
+  } catch (error) {
+    await server.close();
+    throw portUnavailable(config.HOST, port, 'DASHBOARD_PORT', error);
+  }
   new Logger('Dashboard').log({ url: `http://${config.HOST}:${port}${BASE_PATH}` }, 'dashboard is up');
   return server;
 }

@@ -22,6 +22,8 @@ process.once('SIGTERM', exitAtOnce).once('SIGINT', exitAtOnce);
 try {
   await assertPortsAvailable(config, 'DASHBOARD_PORT');
   await waitForDatabase(config, [pendingMigrations, pendingQueueMigrations(config)]);
+  // The database may have been waited for so long that the port is somebody else's now.
+  await assertPortsAvailable(config, 'DASHBOARD_PORT');
 } catch (error) {
   if (!(error instanceof PortUnavailable || error instanceof DatabaseProblem)) throw error;
   process.stderr.write(`${error.message}\n`);
@@ -31,4 +33,11 @@ const app = await NestFactory.createApplicationContext(WorkerModule.forRoot(conf
 app.enableShutdownHooks([], { useProcessExit: true });
 boundShutdown(config.WORKER_SHUTDOWN_TIMEOUT + SHUTDOWN_MARGIN);
 process.off('SIGTERM', exitAtOnce).off('SIGINT', exitAtOnce);
-await startDashboard(config, app.get(TaskQueues, { strict: false }));
+try {
+  await startDashboard(config, app.get(TaskQueues, { strict: false }));
+} catch (error) {
+  if (!(error instanceof PortUnavailable)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  await app.close();
+  process.exit(1);
+}

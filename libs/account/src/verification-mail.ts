@@ -1,9 +1,6 @@
 import type { Mail } from '@app/mail';
+import escapeHtml from 'escape-html';
 import type { User } from './user.entity.js';
-
-const ESCAPES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
-
-const escapeHtml = (text: string) => text.replace(/[&<>"']/g, (character) => ESCAPES[character]!);
 
 /** The mail that carries the verification link, as text and as HTML. */
 export function verificationMail(user: Pick<User, 'username' | 'fullName' | 'email'>, link: string): Omit<Mail, 'messageId'> {

@@ -32,7 +32,7 @@ export async function assertPortsAvailable<Variable extends PortVariable>(
   }
 }
 
-async function assertPortAvailable(host: string, port: number, variable: string): Promise<void> {
+async function assertPortAvailable(host: string, port: number, variable: PortVariable): Promise<void> {
   const probe = createServer();
   try {
     await new Promise<void>((resolve, reject) => {
@@ -40,11 +40,16 @@ async function assertPortAvailable(host: string, port: number, variable: string)
       probe.listen({ host, port, exclusive: true }, resolve);
     });
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
-      throw new PortUnavailable(`HOST: ${host} is no address of this machine (${code})`);
-    const reason = code === 'EADDRINUSE' ? 'is taken by another process' : `cannot be listened on (${code ?? String(error)})`;
-    throw new PortUnavailable(`${variable}: port ${port} of ${host} ${reason}`);
+    throw portUnavailable(host, port, variable, error);
   }
   await new Promise<void>((resolve) => probe.close(() => resolve()));
+}
+
+/** What an error of listening means, in our words. */
+export function portUnavailable(host: string, port: number, variable: PortVariable, error: unknown): PortUnavailable {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
+    return new PortUnavailable(`HOST: ${host} is no address of this machine (${code})`, { cause: error });
+  const reason = code === 'EADDRINUSE' ? 'is taken by another process' : `cannot be listened on (${code ?? String(error)})`;
+  return new PortUnavailable(`${variable}: port ${port} of ${host} ${reason}`, { cause: error });
 }

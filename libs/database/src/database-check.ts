@@ -36,14 +36,16 @@ export type PendingCheck = (client: pg.ClientBase) => Promise<readonly string[]>
  * @throws DatabaseProblem within a few seconds.
  */
 export async function assertDatabase(config: Config, checks: readonly PendingCheck[] = []): Promise<void> {
-  const client = new pg.Client({
-    connectionString: config.DATABASE_URL,
-    application_name: 'waybill-check',
-    connectionTimeoutMillis: PATIENCE,
-    query_timeout: PATIENCE,
-  });
-  client.on('error', () => undefined);
+  let client: pg.Client | undefined;
   try {
+    // It reads the certificates that the URL names.
+    client = new pg.Client({
+      connectionString: config.DATABASE_URL,
+      application_name: 'waybill-check',
+      connectionTimeoutMillis: PATIENCE,
+      query_timeout: PATIENCE,
+    });
+    client.on('error', () => undefined);
     await client.connect();
     const pending: string[] = [];
     for (const check of checks) pending.push(...(await check(client)));
@@ -51,7 +53,7 @@ export async function assertDatabase(config: Config, checks: readonly PendingChe
   } catch (error) {
     throw error instanceof DatabaseProblem ? error : problemOf(config, error);
   } finally {
-    await client.end().catch(() => undefined);
+    await client?.end().catch(() => undefined);
   }
 }
 
@@ -94,7 +96,7 @@ function problemOf(config: Config, error: unknown): DatabaseProblem {
       : 'DATABASE_URL is not set, and this is where `make start` and `make services` run one';
     return new DatabaseProblem('unavailable', `${database} cannot be reached (${String(code) || reason}): ${source}`, options);
   }
-  const advice = ['28000', '28P01', '3D000'].includes(String(code)) ? ': see DATABASE_URL' : '';
+  const advice = ['28000', '28P01', '3D000', 'ENOENT', 'EACCES'].includes(String(code)) ? ': see DATABASE_URL' : '';
   return new DatabaseProblem(
     'refused',
     `${database} cannot be used: ${reason}${code === '' ? '' : ` (${String(code)})`}${advice}`,
@@ -107,8 +109,8 @@ function unmigrated(config: Config, pending: readonly string[]): DatabaseProblem
   return new DatabaseProblem('unmigrated', `the database at ${addressOf(config)} is not migrated, ${what} pending: run \`make migrate\``);
 }
 
-/** host:port, as `pg` reads it: without user and password. */
+/** host:port, without user and password. */
 function addressOf({ DATABASE_URL }: Config): string {
-  const { host, port } = new pg.Client({ connectionString: DATABASE_URL });
-  return `${host}:${port}`;
+  const { hostname, port, searchParams } = new URL(DATABASE_URL);
+  return `${searchParams.get('host') ?? (hostname || 'localhost')}:${searchParams.get('port') ?? (port || '5432')}`;
 }

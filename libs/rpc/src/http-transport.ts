@@ -19,6 +19,18 @@ const SWALLOW_TIMEOUT = 1_000;
 /** What every answer says unless it says otherwise: it is what its content-type calls it, and nobody's to keep. */
 const ANSWER_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' };
 
+/** A path of the app begins with the base path that is to be taken off. The message is one line that says which. */
+export class BasePathTaken extends Error {
+  override readonly name = 'BasePathTaken';
+
+  constructor(
+    /** What is wrong with the base path, without its name. */
+    readonly problem: string,
+  ) {
+    super(`basePath: ${problem}`);
+  }
+}
+
 /**
  * The HTTP server: request ids, the line of a call, the canonical errors for
  * what never reaches a handler, and a shutdown that waits for calls and not
@@ -29,6 +41,7 @@ export class HttpTransport extends FastifyAdapter {
   private readonly connections: BoundedConnections<Socket>;
   private readonly arriving: Bounded<Socket>;
   private draining = false;
+  private readonly basePath: string;
 
   /** Runs while the server closes, and is waited for; is given the end of the server's own calls. */
   onDrain: (closed: Promise<void>) => Promise<void> = (closed) => closed;
@@ -38,8 +51,9 @@ export class HttpTransport extends FastifyAdapter {
    * @param basePath is taken off every path that begins with it; empty or `/` for none.
    */
   constructor(trust: Trust, limits: Limits, basePath = '') {
+    const base = basePath.replace(/\/$/, '');
     super({
-      rewriteUrl: ({ url = '/' }) => withoutBase(url, basePath.replace(/\/$/, '')),
+      rewriteUrl: ({ url = '/' }) => withoutBase(url, base),
       trustProxy: trust,
       bodyLimit: MAX_REQUEST_BYTES,
       // Against slow senders. Longer keep-alive than the 60 s of usual load balancers.
@@ -57,6 +71,7 @@ export class HttpTransport extends FastifyAdapter {
       },
       clientErrorHandler: (failure: Error & { code?: string }, socket: Socket) => refuseConnection(failure, socket, trust),
     });
+    this.basePath = base;
     this.connections = new BoundedConnections(limits.connections, (socket) => socket.destroy());
     this.arriving = new Bounded(limits.arriving, (socket) => socket.destroy());
     const fastify = this.getInstance();
@@ -90,8 +105,14 @@ export class HttpTransport extends FastifyAdapter {
     this.trackConnections();
   }
 
-  /** Answers every other method of a known path with 405; call it when all routes are registered. */
+  /**
+   * Answers every other method of a known path with 405; call it when all routes are registered.
+   *
+   * @throws BasePathTaken when one of them begins with the base path: without that, it would be another path.
+   */
   registerMethodNotAllowed(): void {
+    const taken = [...this.methodsOf.keys()].find((url) => this.basePath !== '' && `${url}/`.startsWith(`${this.basePath}/`));
+    if (taken !== undefined) throw new BasePathTaken(`its path ${this.basePath} is where ${taken} is served: choose another`);
     const fastify = this.getInstance();
     for (const [url, methods] of this.methodsOf) {
       const allow = [...methods].sort().join(', ');

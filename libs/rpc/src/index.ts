@@ -1,4 +1,5 @@
 export { Code, RpcError, type ErrorDetail, type FieldViolation, type RpcErrorOptions } from './rpc-error.js';
+export { BasePathTaken } from './http-transport.js';
 export { Message, Rpc } from './rpc.decorator.js';
 export { currentClient, currentRequestId } from './call.js';
 export { packageDefinition } from './grpc-transport.js';

@@ -36,7 +36,11 @@ export interface RpcAppOptions {
 export interface RpcApp {
   /** The Nest application, for its logger and its providers. */
   readonly nest: NestFastifyApplication;
-  /** Serves, until a signal or `nest.close()` ends it: first no new calls, then those under way, then what they needed. */
+  /**
+   * Serves, until a signal or `nest.close()` ends it: first no new calls, then those under way, then what they needed.
+   *
+   * @throws BasePathTaken before anything is served, when a path of the app begins with `basePath`.
+   */
   listen(): Promise<void>;
 }
 

@@ -202,7 +202,7 @@ export class TaskAdmin {
     const [count] = await this.dataSource.query<[Redriven]>(
       `SELECT count(*) FILTER (WHERE NOT taken)::int AS redriven, count(*) FILTER (WHERE taken)::int AS skipped
        FROM (SELECT released_key IS NOT NULL AND (row_number() OVER (PARTITION BY type, released_key ORDER BY id) > 1 OR EXISTS (
-               SELECT FROM task AS holder WHERE holder.type = task.type AND holder.unique_key = task.released_key AND NOT ${KEY_IS_FREE})) AS taken
+               SELECT FROM task AS holder WHERE holder.type = task.type AND holder.unique_key = task.released_key AND ${KEY_IS_FREE} IS NOT TRUE)) AS taken
              FROM task ${sql}) AS dead`,
       values,
     );

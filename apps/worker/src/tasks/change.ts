@@ -38,7 +38,7 @@ function addRedrive(program: Command, { run, terminal }: Session): void {
       return run(async (admin) => {
         if (id !== undefined) {
           await admin.redriveOne(id, payload, { dryRun });
-          return report(terminal, options, 'redrive', 1, `the task ${id}`);
+          return report(terminal, options, 'redrive', { count: 1, found: 1 }, `the task ${id}`);
         }
         const filter = filterOf(options);
         const all = await admin.redrive(filter, { dryRun: true });
@@ -49,7 +49,8 @@ function addRedrive(program: Command, { run, terminal }: Session): void {
                 admin.redrive(filter, { ...(rate !== undefined && { rate }), onProgress }),
               );
         const pace = rate === undefined ? '' : `, at most ${rate} a second: within about ${ms(Math.ceil(count / rate) * 1_000)}`;
-        report(terminal, options, 'redrive', count, describeTasks(count, { ...filter, state: 'dead' }) + (dryRun ? pace : ''), skipped);
+        const tasks = describeTasks(count, { ...filter, state: 'dead' }) + (dryRun ? pace : '');
+        report(terminal, options, 'redrive', { count, found: all.redriven + all.skipped, skipped }, tasks);
       });
     });
 }
@@ -89,14 +90,14 @@ function addDelete(program: Command, { run, terminal }: Session): void {
       const { dryRun } = options;
       return run(async (admin) => {
         if (id !== undefined) {
-          if (await admin.deleteOne(id, { dryRun })) return report(terminal, options, 'delete', 1, `the task ${id}`);
+          if (await admin.deleteOne(id, { dryRun })) return report(terminal, options, 'delete', { count: 1, found: 1 }, `the task ${id}`);
           return terminal.fail(`there is no finished task ${id}; one that is still to run is cancelled, not deleted`);
         }
         const filter: TaskFilter = { ...filterOf(options), state: options.state ?? 'dead' };
         const total = await admin.delete(filter, { dryRun: true });
         const count =
           dryRun || total === 0 ? total : await withBar(options.json, total, (onProgress) => admin.delete(filter, { onProgress }));
-        report(terminal, options, 'delete', count, describeTasks(count, filter));
+        report(terminal, options, 'delete', { count, found: total }, describeTasks(count, filter));
       });
     });
 }
@@ -128,11 +129,18 @@ function addPauseAndResume(program: Command, { run, terminal }: Session): void {
 
 const DONE = { redrive: ['redriven', 'wouldRedrive', 'Redriven'], delete: ['deleted', 'wouldDelete', 'Deleted'] } as const;
 
-/** Says what came of it, or with a dry run would. */
-function report(terminal: Terminal, { dryRun, json }: Given, verb: keyof typeof DONE, count: number, tasks: string, skipped = 0): void {
+/** Says what came of it, or with a dry run would; `found` is how many there were before. */
+function report(
+  terminal: Terminal,
+  { dryRun, json }: Given,
+  verb: keyof typeof DONE,
+  { count, found, skipped = 0 }: { count: number; found: number; skipped?: number },
+  tasks: string,
+): void {
   const [done, would, begin] = DONE[verb];
   if (json) return terminal.json({ [dryRun ? would : done]: count, ...(skipped > 0 && { [dryRun ? 'wouldSkip' : 'skipped']: skipped }) });
-  if (count === 0) terminal.say(`There is ${tasks}: nothing ${dryRun ? 'would be' : 'was'} ${done}.`);
+  const nothing = `${dryRun ? 'would be' : 'was'} ${done}.`;
+  if (count === 0) terminal.say(found === 0 ? `There is ${tasks}: nothing ${nothing}` : `Nothing ${nothing}`);
   else terminal.say(dryRun ? `Would be ${done}: ${tasks}. Nothing was changed.` : `${begin}: ${tasks}.`);
   if (skipped > 0) terminal.say(`${dryRun ? 'Would be skipped' : 'Skipped'}: ${skipped}, whose unique key another task has.`);
 }
