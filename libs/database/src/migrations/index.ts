@@ -2,6 +2,7 @@ import { CreateTaskLedger1764000000000 } from './1764000000000-create-task-ledge
 import { CreateUsers1764000000001 } from './1764000000001-create-users.js';
 import { KeepVerificationLinks1764000000010 } from './1764000000010-keep-verification-links.js';
 import { KeepReleasedKeys1764000000020 } from './1764000000020-keep-released-keys.js';
+import { LetSignUpsWait1764000000030 } from './1764000000030-let-sign-ups-wait.js';
 
 /** In the order in which they run. A migration that has been released is never edited. */
 export const migrations = [
@@ -9,4 +10,5 @@ export const migrations = [
   CreateUsers1764000000001,
   KeepVerificationLinks1764000000010,
   KeepReleasedKeys1764000000020,
+  LetSignUpsWait1764000000030,
 ];
