@@ -60,6 +60,25 @@ describe.each(['http', 'grpc'] as const)('what is taken, over %s', (transport) =
     });
   });
 
+  it('a username comes together with what breaks the rules of the contract, unless it does so itself', async () => {
+    const { username } = await signedUp();
+    const request = { ...somebody(), username, email: 'root@localhost', requestId: 'none' };
+    const fields = async (request: object) => {
+      const answer = await waybill[transport].call(createUser, request);
+      expect(answer.code).toBe(Code.INVALID_ARGUMENT);
+      return answer.violations.map(({ field }) => field.replace('request_id', 'requestId')).sort();
+    };
+    expect(await fields(request)).toEqual(['email', 'requestId', 'username']);
+    expect(await fields({ ...request, password: `${username}1` })).toEqual(['email', 'password', 'requestId', 'username']);
+    expect(await fields({ ...request, username: 'Password1', password: 'password1' })).toEqual([
+      'email',
+      'password',
+      'requestId',
+      'username',
+    ]);
+    expect(await fields({ ...somebody(), username: `\0${username}` })).toContain('username');
+  });
+
   it('an address that somebody has is answered as one that nobody has, with as much work', async () => {
     const known = [await signedUp({ verified: true }), await signedUp()].map(({ email }) => email);
     const emails = [...known, ...known.map((email) => email.toUpperCase()), somebody().email];

@@ -57,9 +57,8 @@ export class AccountService {
     const signUp = { ...request, fullName: normaliseName(request.fullName) };
     const holder = await this.findHolder(signUp);
     if (holder?.isSameRequest) return this.answerAgain(holder.user, signUp);
-    const violations = holder ? [USERNAME_TAKEN] : [];
     const problem = await passwordProblem(signUp.password, signUp);
-    if (problem) throw RpcError.invalidArgument([...violations, { field: 'password', description: problem }]);
+    if (problem) throw RpcError.invalidArgument([...(holder ? [USERNAME_TAKEN] : []), { field: 'password', description: problem }]);
     if (holder) throw usernameTaken();
 
     const passwordHash = await this.passwords.hash(signUp.password);
@@ -72,6 +71,17 @@ export class AccountService {
     const winner = await this.findHolder(signUp);
     if (winner?.isSameRequest) return this.answerAgain(winner.user, signUp);
     throw usernameTaken();
+  }
+
+  /**
+   * What is wrong with a sign-up that its contract has refused already, as far as the contract does not say it.
+   *
+   * @param isUsable whether a field keeps the contract's rules; the others are not looked at.
+   */
+  async problemsOf(signUp: SignUp, isUsable: (field: keyof SignUp) => boolean): Promise<FieldViolation[]> {
+    const holder = isUsable('username') && (await this.findHolder({ username: signUp.username }));
+    const problem = isUsable('password') && (await passwordProblem(signUp.password, signUp));
+    return [...(holder ? [USERNAME_TAKEN] : []), ...(problem ? [{ field: 'password', description: problem }] : [])];
   }
 
   /** What a verification link is good for; undefined when it does not verify, whatever the cause. Changes nothing. */
@@ -119,7 +129,7 @@ export class AccountService {
   }
 
   /** Whoever the same request has signed up before, or else whoever has the username; read in one statement, so of one instant. */
-  private async findHolder({ username, requestId }: SignUp): Promise<Holder | undefined> {
+  private async findHolder({ username, requestId }: Pick<SignUp, 'username' | 'requestId'>): Promise<Holder | undefined> {
     const users = this.dataSource.manager
       .createQueryBuilder(User, 'users')
       .where('lower(users.username) = lower(:username) AND (users.is_email_verified OR users.created_at > now() - CAST(:time AS interval))')
