@@ -15,7 +15,7 @@ interface PasswordOwner {
 
 let mostUsed: Promise<ReadonlySet<string>> | undefined;
 
-/** The most used and breached passwords that are long enough to be one, folded: some 18,000, in about 2 MB. Loaded when first needed. */
+/** The most used and breached passwords that are long enough to be one, folded: some 18,000, in about 3 MB. Loaded when first needed. */
 function mostUsedPasswords(): Promise<ReadonlySet<string>> {
   return (mostUsed ??= import('@zxcvbn-ts/language-common').then(
     ({ default: { dictionary } }) => new Set(dictionary['passwords-common'].filter((password) => password.length >= MIN_LENGTH).map(fold)),
