@@ -45,6 +45,8 @@ export interface PostgresOptions {
 export interface Postgres {
   /** Of the `waybill` database, as a superuser. */
   readonly url: string;
+  /** The file that its log goes to. */
+  readonly log: string;
   /** Resolves when the server has ended, by `stop` or by itself. */
   readonly exited: Promise<void>;
   /** Ends the server within seconds, even when clients are connected. */
@@ -235,7 +237,7 @@ async function startOnce(dataDir: string, port: number, programs: Programs, acco
     await stop();
     throw error;
   }
-  return { url, exited, stop };
+  return { url, log: `${dataDir}.log`, exited, stop };
 }
 
 /**

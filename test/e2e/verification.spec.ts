@@ -11,6 +11,7 @@ const { createUser, verifyEmail, resendVerificationEmail } = UserService.method;
 let waybill: Waybill;
 beforeAll(async () => {
   waybill = await Waybill.start('postgres');
+  await waybill.retryQuickly();
 });
 afterAll(() => waybill?.close());
 
@@ -55,6 +56,17 @@ describe('a token that does not verify', () => {
       await waybill.database.query(`UPDATE email_verification SET expires_at = now() - interval '1 s' WHERE email = $1`, [person.email]);
       return mail.token;
     },
+    'is for an address that another account has': async () => {
+      const { person, mail } = await signedUp();
+      const owner = (await verified()).person;
+      await waybill.database.query('UPDATE users SET email = $2 WHERE email = $1', [owner.email, person.email.toUpperCase()]);
+      return mail.token;
+    },
+    'was mailed for a sign-up that was deleted': async () => {
+      const { person, mail } = await signedUp();
+      await waybill.database.query('DELETE FROM users WHERE email = $1', [person.email]);
+      return mail.token;
+    },
     'is for an address that has changed since': async () => {
       const { person, mail } = await signedUp();
       await waybill.database.query('UPDATE users SET email = $2 WHERE email = $1', [person.email, `new-${person.email}`]);
@@ -97,7 +109,6 @@ it.each(['older', 'newer'] as const)('of two links that were mailed the %s verif
 });
 
 it('a link whose mail went out late, after a newer one, verifies', async () => {
-  await waybill.retryQuickly();
   const person = somebody();
   waybill.mail.when(person.email, { refuse: 451, at: 'data' });
   await waybill.http.call(createUser, person);
@@ -122,6 +133,126 @@ it('twenty clicks at the same instant all succeed, as does every later one, and 
   answers.push(await click(0), await click(1));
   for (const { response } of answers) expect(response?.user).toMatchObject({ email: person.email, isEmailVerified: true });
   expect(await stored()).toEqual(written);
+});
+
+describe('several sign-ups for one address', () => {
+  /** So many people who sign up with one address, written in different cases, and the links that were mailed, theirs by index. */
+  async function waiting(count: number) {
+    const { email } = somebody();
+    const people = Array.from({ length: count }, (_, index) => ({ ...somebody(), email: index % 2 ? email.toUpperCase() : email }));
+    const tokens: string[] = [];
+    for (const [index, person] of people.entries()) {
+      expect((await waybill.callers[index % 2]!.call(createUser, person)).code).toBe(Code.OK);
+      tokens.push((await waybill.mail.mailTo(email, index + 1)).token);
+    }
+    return { email, people, tokens };
+  }
+  const usernames = async (email: string) =>
+    (
+      await waybill.database.query<{ username: string; verified: boolean }>(
+        'SELECT username, is_email_verified AS verified FROM users WHERE lower(email) = lower($1)',
+        [email],
+      )
+    ).map(({ username, verified }) => [username, verified]);
+
+  it.each(['first', 'second'] as const)('the %s is verified, has the address, and the others are gone', async (which) => {
+    const { email, people, tokens } = await waiting(3);
+    const place = which === 'first' ? 0 : 1;
+    const answer = await waybill.http.call(verifyEmail, { token: tokens[place]! });
+    expect(answer.response?.user).toMatchObject({ username: people[place]!.username, isEmailVerified: true });
+    expect(await usernames(email)).toEqual([[people[place]!.username, true]]);
+    for (const token of tokens.filter((_, index) => index !== place)) {
+      expect((await waybill.grpc.call(verifyEmail, { token })).code).toBe(Code.FAILED_PRECONDITION);
+    }
+    expect((await waybill.grpc.call(verifyEmail, { token: tokens[place]! })).code).toBe(Code.OK);
+  });
+
+  it('that are verified at the same instant leave one with the address', async () => {
+    const { email, people, tokens } = await waiting(4);
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => waybill.callers[index % 2]!.call(verifyEmail, { token: tokens[index % 4]! })),
+    );
+    const owners = new Set(answers.flatMap(({ response }) => response?.user?.username ?? []));
+    expect(owners.size).toBe(1);
+    expect(people.map(({ username }) => username)).toContain([...owners][0]);
+    expect(new Set(answers.map(({ code }) => code))).toEqual(new Set([Code.OK, Code.FAILED_PRECONDITION]));
+    expect(await usernames(email)).toEqual([[[...owners][0], true]]);
+  });
+
+  it('have the link that is asked for again mailed for the newest', async () => {
+    const { email, people } = await waiting(2);
+    expect((await waybill.http.call(resendVerificationEmail, { email })).code).toBe(Code.OK);
+    const { token } = await waybill.mail.mailTo(email, 3);
+    expect((await waybill.http.call(verifyEmail, { token })).response?.user).toMatchObject({ username: people[1]!.username });
+  });
+});
+
+describe('a sign-up with the address of an account', () => {
+  it('is told to its owner, at most once an hour, and mails no link', async () => {
+    const { person: owner } = await verified();
+    const strangers = Array.from({ length: 6 }, (_, index) => ({
+      ...somebody(),
+      email: index % 2 ? owner.email : owner.email.toUpperCase(),
+      fullName: 'Your parcel is held. Pay at www.evil.example',
+    }));
+    const answers = await Promise.all(strangers.map((stranger, index) => waybill.callers[index % 2]!.call(createUser, stranger)));
+    expect(new Set(answers.map(({ code }) => code))).toEqual(new Set([Code.OK]));
+    const notice = await waybill.mail.mailTo(owner.email, 2);
+    expect(notice.subject).toBe('Somebody tried to sign up with your e-mail address');
+    for (const text of [notice.text, notice.html]) {
+      expect(text).toContain(owner.username);
+      expect(text).toContain('nothing has changed');
+      for (const chosen of ['http', 'parcel', 'evil', ...strangers.map(({ username }) => username)]) expect(text).not.toContain(chosen);
+    }
+    await waybill.idle();
+    await waybill.http.call(resendVerificationEmail, { email: owner.email });
+    await waybill.idle();
+    expect(waybill.mail.mailsTo(owner.email)).toHaveLength(2);
+
+    await waybill.database.query(`UPDATE users SET noticed_at = noticed_at - interval '1 hour' WHERE username = $1`, [owner.username]);
+    expect((await waybill.grpc.call(createUser, { ...somebody(), email: owner.email })).code).toBe(Code.OK);
+    await waybill.mail.mailTo(owner.email, 3);
+    const [row] = await waybill.database.query<{ verified: boolean }>(
+      'SELECT is_email_verified AS verified FROM users WHERE username = $1',
+      [owner.username],
+    );
+    expect(row).toEqual({ verified: true });
+  });
+
+  it('tells the owner under one Message-ID when the mail server failed first', async () => {
+    const { person: owner } = await verified();
+    waybill.mail.when(owner.email, { refuse: 451, at: 'data' });
+    await waybill.http.call(createUser, { ...somebody(), email: owner.email });
+    await eventually(() => waybill.mail.triesTo(owner.email).length > 1);
+    waybill.mail.when(owner.email, 'accept');
+    await waybill.mail.mailTo(owner.email, 2);
+    await waybill.idle();
+    const [, ...notices] = waybill.mail.triesTo(owner.email);
+    expect(new Set(notices.map(({ mail }) => mail?.messageId)).size).toBe(1);
+    expect(waybill.mail.mailsTo(owner.email)).toHaveLength(2);
+  });
+});
+
+it('sign-ups that were not verified within a day are deleted, with their links, and nothing else is', async () => {
+  const [old, young, owner] = [await signedUp(), await signedUp(), await verified()];
+  const ago = (email: string, time: string) =>
+    waybill.database.query('UPDATE users SET created_at = now() - $2::interval WHERE email = $1', [email, time]);
+  await ago(old.person.email, '25 h');
+  await ago(young.person.email, '23 h');
+  await ago(owner.person.email, '25 h');
+  const purge = `UPDATE task_schedule SET next_at = now() WHERE type = 'account.purge_sign_ups' RETURNING type`;
+  await eventually(async () => (await waybill.database.query(purge)).length === 1);
+  const left = async () =>
+    (
+      await waybill.database.query<{ email: string }>(
+        'SELECT DISTINCT email FROM email_verification WHERE email = ANY($1) AND EXISTS (SELECT FROM users WHERE users.email = email_verification.email)',
+        [[old, young, owner].map(({ person }) => person.email)],
+      )
+    ).map(({ email }) => email);
+  await eventually(async () => !(await left()).includes(old.person.email));
+  expect((await left()).toSorted()).toEqual([young.person.email, owner.person.email].toSorted());
+  expect((await waybill.http.call(verifyEmail, { token: old.mail.token })).code).toBe(Code.FAILED_PRECONDITION);
+  expect((await waybill.http.call(verifyEmail, { token: young.mail.token })).code).toBe(Code.OK);
 });
 
 it('a task that is redriven mails nothing to whoever is verified meanwhile, nor another person’s link', async () => {
@@ -240,8 +371,10 @@ describe('asking for another mail', () => {
 
   it('is refused for what is no address', async () => {
     for (const caller of waybill.callers) {
-      const answer = await caller.call(resendVerificationEmail, { email: 'nobody' });
-      expect(answer).toMatchObject({ code: Code.INVALID_ARGUMENT, violations: [{ field: 'email' }] });
+      for (const email of ['nobody', 'root@localhost', 'a..b@x.com']) {
+        const answer = await caller.call(resendVerificationEmail, { email });
+        expect(answer).toMatchObject({ code: Code.INVALID_ARGUMENT, violations: [{ field: 'email' }] });
+      }
     }
   });
 });

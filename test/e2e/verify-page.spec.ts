@@ -97,6 +97,29 @@ describe('the pages', () => {
     await eventually(async () => (await linksTo(person.email)).length === 2);
   });
 
+  it('delete a sign-up that was not one’s own, once, with its links, and no account that is verified', async () => {
+    const { person, token, expire } = await mailed();
+    const { token: verifiedToken, isVerified } = await mailed();
+    await at('/verify-email', form({ token: verifiedToken }));
+    await expire();
+    const disown = async (token: string) => {
+      const response = await at('/verify-email/not-me', form({ token }));
+      return [response.status, /<h1>(.*)<\/h1>/.exec(await response.text())?.[1]];
+    };
+    expect(await disown(token)).toEqual([200, 'The sign-up is deleted']);
+    const left = `SELECT username FROM users WHERE username = $1 UNION ALL SELECT email FROM email_verification WHERE email = $2`;
+    expect(await waybill.database.query(left, [person.username, person.email])).toEqual([]);
+    for (const nothing of [token, '', 'A'.repeat(43), "'; DROP TABLE users; --", '\0'.repeat(43)]) {
+      expect(await disown(nothing)).toEqual([400, 'There is nothing to delete']);
+    }
+    expect(await disown(verifiedToken)).toEqual([400, 'This address was confirmed before']);
+    expect(await isVerified()).toBe(true);
+    // Nothing but the click of the form deletes, or says what a link is good for.
+    expect((await at(`/verify-email/not-me?token=${verifiedToken}`)).status).toBe(405);
+    // The username and the address are free again.
+    expect((await waybill.http.call(UserService.method.createUser, person)).code).toBe(Code.OK);
+  });
+
   it('mail nothing to what is no address by the contract', async () => {
     const tasks = () => waybill.database.query('SELECT id FROM task ORDER BY id');
     const before = await tasks();
@@ -301,7 +324,7 @@ describe.skipIf(executablePath === undefined)('the verify page in a browser', ()
       for (const key of keys) await page.keyboard.press(key);
     };
     const expectToFit = async (name: 'button' | 'link' | 'textbox') => {
-      const box = await page.getByRole(name).boundingBox();
+      const box = await page.getByRole(name).first().boundingBox();
       expect(box!.x).toBeGreaterThanOrEqual(0);
       expect(box!.x + box!.width).toBeLessThanOrEqual(320);
       expect(box!.height).toBeGreaterThanOrEqual(44);
@@ -326,6 +349,25 @@ describe.skipIf(executablePath === undefined)('the verify page in a browser', ()
     expect(await isVerified()).toBe(true);
   });
 
+  it('deletes a sign-up that was not one’s own, with one click, without scripts, and leads on', async () => {
+    const { person, link } = await mailed();
+    await using visited = await visit({ javaScriptEnabled: false, viewport: { width: 320, height: 480 } });
+    const { page } = visited;
+    await page.goto(link);
+    await page.getByText(person.username).waitFor();
+    const button = page.getByRole('button', { name: 'This was not me' });
+    const box = await button.boundingBox();
+    expect(box!.x + box!.width).toBeLessThanOrEqual(320);
+    expect(box!.height).toBeGreaterThanOrEqual(44);
+    await button.click();
+    await page.getByRole('heading', { name: 'The sign-up is deleted' }).waitFor();
+    expect(await waybill.database.query('SELECT FROM users WHERE username = $1', [person.username])).toEqual([]);
+    await page.getByRole('link').click();
+    await page.getByRole('heading', { name: 'Waybill is running' }).waitFor();
+    await page.goto(link);
+    await page.getByRole('heading', { name: 'This link is no longer valid' }).waitFor();
+  });
+
   it('works behind a proxy that takes the path away', async () => {
     const { link, isVerified, expire, person } = await mailed();
     await using visited = await visit();
@@ -343,7 +385,7 @@ describe.skipIf(executablePath === undefined)('the verify page in a browser', ()
     await page.getByRole('button').click();
     await page.getByRole('heading', { name: 'Look into your mailbox' }).waitFor();
     await page.goto(proxied(await eventually(async () => (await linksTo(person.email))[1])));
-    await page.getByRole('button').click();
+    await page.getByRole('button').first().click();
     await page.getByRole('heading', { name: 'Your e-mail address is verified' }).waitFor();
     expect(await isVerified()).toBe(true);
   });
@@ -372,7 +414,10 @@ describe.skipIf(executablePath === undefined)('the verify page in a browser', ()
     await page.goto(link);
     // Were the policy's hash not the style's, the button would be the browser's grey one.
     expect(
-      await page.getByRole('button').evaluate((button) => button.ownerDocument.defaultView!.getComputedStyle(button).backgroundColor),
+      await page
+        .getByRole('button')
+        .first()
+        .evaluate((button) => button.ownerDocument.defaultView!.getComputedStyle(button).backgroundColor),
     ).toBe('rgb(138, 180, 255)');
   });
 

@@ -23,6 +23,7 @@ const PATHS = [
   '/v1/verification_emails',
   '/verify-email',
   '/verify-email/new',
+  '/verify-email/not-me',
   '/healthz',
   '/readyz',
   '/',

@@ -8,6 +8,8 @@ declare module 'vitest' {
   interface ProvidedContext {
     /** A Postgres whose `waybill` database is migrated and is cloned for each test file. */
     postgresUrl: string;
+    /** The file of that Postgres's log. */
+    postgresLog: string;
     /** host:port; empty when this machine has no Redis. */
     redisAddress: string;
   }
@@ -23,6 +25,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   }
   await promisify(execFile)(process.execPath, ['dist/apps/worker/src/migrate.js'], { env: { ...process.env, DATABASE_URL: postgres.url } });
   project.provide('postgresUrl', postgres.url);
+  project.provide('postgresLog', postgres.log);
   project.provide('redisAddress', redis?.address ?? '');
   return async () => {
     await redis?.stop();

@@ -8,6 +8,8 @@ import { freePort } from '../../scripts/stack/ports.ts';
 /** A mail as it came in, whether it was accepted or not. */
 export interface ReceivedMail {
   readonly to: string;
+  /** The name that its header gives to whom it is for. */
+  readonly recipient: string;
   readonly messageId: string;
   readonly subject: string;
   readonly text: string;
@@ -143,7 +145,11 @@ function refusal(responseCode: number, address: string): Error {
 }
 
 async function parse(stream: SMTPServerDataStream, to: string): Promise<ReceivedMail> {
-  const { messageId = '', subject = '', text = '', html } = await simpleParser(stream, { skipTextToHtml: true });
+  const { messageId = '', subject = '', text = '', html, to: header } = await simpleParser(stream, { skipTextToHtml: true });
   const [link = '', token = ''] = /https?:\/\/\S+\/verify-email\?token=([\w-]+)/.exec(text) ?? [];
-  return { to, messageId, subject, text, html: html || '', link, token };
+  const recipient = [header ?? []]
+    .flat()
+    .flatMap(({ value }) => value.map(({ name }) => name))
+    .join(', ');
+  return { to, recipient, messageId, subject, text, html: html || '', link, token };
 }

@@ -16,7 +16,9 @@ form{margin:0}
 label{display:block;margin:0 0 .375rem;font-weight:600}
 input{width:100%;min-height:3rem;padding:.625rem .75rem;border:1px solid var(--field);border-radius:.625rem;background:var(--paper);color:var(--ink);font:inherit}
 button,.button{display:block;width:100%;min-height:3rem;padding:.75rem 1rem;border:0;border-radius:.625rem;background:var(--accent);color:var(--on-accent);font:inherit;line-height:1.5rem;font-weight:600;text-align:center;text-decoration:none;cursor:pointer}
-input~button{margin-top:1.25rem}
+label~button{margin-top:1.25rem}
+form+form{margin-top:.75rem}
+button.quiet{border:1px solid var(--field);background:none;color:var(--ink)}
 button:hover,.button:hover{filter:brightness(1.08)}
 :focus-visible{outline:3px solid var(--accent);outline-offset:3px}
 `;

@@ -1,8 +1,9 @@
 import { timestampFromDate } from '@bufbuild/protobuf/wkt';
-import { Controller } from '@nestjs/common';
+import { Controller, UseInterceptors } from '@nestjs/common';
 import { AccountService, type User } from '@app/account';
 import { type CreateUserRequest, type ResendVerificationEmailRequest, UserService, type VerifyEmailRequest } from '@app/contract';
 import { Message, Rpc } from '@app/rpc';
+import { SignUpProblems } from './sign-up-problems.interceptor.js';
 
 /** account.v1.UserService, on both transports. */
 @Controller()
@@ -10,6 +11,7 @@ export class UserController {
   constructor(private readonly accounts: AccountService) {}
 
   @Rpc(UserService.method.createUser)
+  @UseInterceptors(SignUpProblems)
   async createUser(@Message() request: CreateUserRequest) {
     return { user: toMessage(await this.accounts.signUp(request)) };
   }

@@ -6,7 +6,18 @@ import { Code, messageFromJson, Readiness, RpcError } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
 import { DatabaseReadiness } from './health.controller.js';
 import { sendPage } from './page.js';
-import { confirmPage, invalidLinkPage, linkSentPage, newLinkPage, tryAgainPage, verifiedPage } from './verify-page.js';
+import {
+  confirmPage,
+  disownAgainPage,
+  disownedPage,
+  invalidLinkPage,
+  linkSentPage,
+  newLinkPage,
+  nothingToDisownPage,
+  tryAgainPage,
+  verifiedAlreadyPage,
+  verifiedPage,
+} from './verify-page.js';
 
 /** The page that the link in a verification mail opens, and the one that asks for a new link. */
 @Controller('verify-email')
@@ -40,6 +51,20 @@ export class VerifyPageController {
     } catch (error) {
       if (error instanceof RpcError && error.code === Code.FAILED_PRECONDITION) return sendPage(reply, 400, invalidLinkPage());
       if (this.database.isPassing(error)) return sendPage(reply, 503, tryAgainPage(token));
+      throw error;
+    }
+  }
+
+  @Post('not-me')
+  @HttpCode(200)
+  async disown(@Body() body: unknown, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
+    const token = textOf(body, 'token');
+    try {
+      if (await this.accounts.disownSignUp(token)) return sendPage(reply, 200, disownedPage());
+      const link = await this.accounts.findVerificationLink(token);
+      return sendPage(reply, 400, link?.isVerified ? verifiedAlreadyPage(link.username) : nothingToDisownPage());
+    } catch (error) {
+      if (this.database.isPassing(error)) return sendPage(reply, 503, disownAgainPage(token));
       throw error;
     }
   }

@@ -8,9 +8,48 @@ function verifyForm(token: string): string {
 </form>`;
 }
 
-/** Asks for the click that verifies: opening the link changes nothing, since mail scanners do that too. */
+/** @param action the address of the click, relative to that of the page. */
+function disownForm(token: string, action = 'verify-email/not-me'): string {
+  return `<form method="post" action="${action}">
+<input type="hidden" name="token" value="${escapeHtml(token)}">
+<button type="submit" class="quiet">This was not me</button>
+</form>`;
+}
+
+/** Asks for the click that verifies, or the one that deletes the sign-up: opening the link changes nothing, since mail scanners do that too. */
 export function confirmPage(token: string, username: string): string {
-  return page('Verify your e-mail address', `One click confirms that the address of the account ${username} is yours.`, verifyForm(token));
+  return page(
+    'Verify your e-mail address',
+    `One click confirms that the address of the account ${username} is yours. If you did not sign up as ${username}, say so, and that sign-up is deleted.`,
+    `${verifyForm(token)}\n${disownForm(token)}`,
+  );
+}
+
+/** The sign-up is gone, at the wish of whoever got the mail. */
+export function disownedPage(): string {
+  return page(
+    'The sign-up is deleted',
+    'Whoever it was has no account with your address. Somebody may try again: no account has it before you have confirmed that.',
+    linkButton('../', 'To the start page'),
+  );
+}
+
+/** There was nothing to delete: what the link was mailed for is deleted already, or it was never a link of ours. */
+export function nothingToDisownPage(): string {
+  return page(
+    'There is nothing to delete',
+    'No sign-up waits for this link. It may be deleted already.',
+    linkButton('../', 'To the start page'),
+  );
+}
+
+/** Too late, or a mistake: the address has been confirmed by this very link, or one like it. */
+export function verifiedAlreadyPage(username: string): string {
+  return page(
+    'This address was confirmed before',
+    `The account ${username} is ready, and nothing was deleted: somebody who reads your mail has confirmed the address.`,
+    linkButton('../', 'To the start page'),
+  );
 }
 
 /** The address is verified, now or since an earlier click; leads on to `appUrl`. */
@@ -30,6 +69,11 @@ export function invalidLinkPage(): string {
 /** Not the link's fault: the same click may work a moment later. */
 export function tryAgainPage(token: string): string {
   return page('That did not work just now', 'Your link is still fine. Please try again in a moment.', verifyForm(token));
+}
+
+/** The same for the click that deletes the sign-up. Its form stands where that click has led. */
+export function disownAgainPage(token: string): string {
+  return page('That did not work just now', 'Please try again in a moment.', disownForm(token, 'not-me'));
 }
 
 /** Asks for the address that a new link is to be mailed to; `email` is what was given before, and `problem` what was wrong with it. */

@@ -1,5 +1,5 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import { AccountModule, PurgeEmailVerifications, SendVerificationEmail } from '@app/account';
+import { AccountModule, PurgeEmailVerifications, PurgeSignUps, SendVerificationEmail } from '@app/account';
 import { type Config, ConfigModule } from '@app/config';
 import { DatabaseModule } from '@app/database';
 import { LoggingModule, withLogFields } from '@app/logging';
@@ -24,7 +24,7 @@ export class WorkerModule {
         MailModule,
         AccountModule,
       ],
-      providers: [PurgeEmailVerifications, SendVerificationEmail],
+      providers: [PurgeEmailVerifications, PurgeSignUps, SendVerificationEmail],
     };
   }
 }

@@ -1,16 +1,17 @@
 import { createHmac } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { Config } from '@app/config';
-import { uniqueViolation } from '@app/postgres';
 import { faultPoint } from '@app/faults';
-import { RpcError } from '@app/rpc';
+import { type FieldViolation, RpcError } from '@app/rpc';
 import { TaskDistributor } from '@app/tasks';
-import { DataSource } from 'typeorm';
+import { DataSource, type EntityManager } from 'typeorm';
 import { v7 as uuidv7 } from 'uuid';
 import { EmailVerifications, type VerificationLink } from './email-verifications.js';
 import { PasswordHasher } from './password-hasher.js';
+import { passwordProblem } from './password-policy.js';
 import { SendVerificationEmail } from './send-verification-email.task.js';
 import { User } from './user.entity.js';
+import { WAITING_TIME } from './waiting-time.js';
 
 /** What a person signs up with. */
 export interface SignUp {
@@ -18,13 +19,17 @@ export interface SignUp {
   fullName: string;
   email: string;
   password: string;
+  /** A UUID by which the same request is recognised when it comes again; may be empty. */
+  requestId?: string;
 }
 
-/** The fields that are unique, by the index that sees to it. */
-const UNIQUE_FIELDS: Readonly<Record<string, { field: string; name: string }>> = {
-  users_username: { field: 'username', name: 'username' },
-  users_email: { field: 'email', name: 'e-mail address' },
-};
+/** Who is in the way of a sign-up: it has the username, or is what the same request made before. */
+interface Holder {
+  readonly user: User;
+  readonly isSameRequest: boolean;
+}
+
+const USERNAME_TAKEN: FieldViolation = { field: 'username', description: 'this username is taken' };
 
 /** Signing up, and proving that an e-mail address is one's own. */
 @Injectable()
@@ -38,36 +43,45 @@ export class AccountService {
   ) {}
 
   /**
-   * Creates a user and, in the same transaction, the task that mails the link.
+   * Creates a user and, in the same transaction, the task that mails the link. The
+   * same request under the same id within a day creates nothing: it is answered
+   * with the user that it created.
    *
-   * @throws RpcError ALREADY_EXISTS naming the field that is taken; RESOURCE_EXHAUSTED when too many are waiting.
+   * Nothing here depends on whether somebody has the address: neither the answer
+   * nor its time tells. The task knows, and tells the owner.
+   *
+   * @throws RpcError ALREADY_EXISTS when only the username is wrong, because it is taken; INVALID_ARGUMENT with all that
+   *   is wrong; RESOURCE_EXHAUSTED when too many are waiting.
    */
-  async signUp({ username, fullName, email, password }: SignUp): Promise<User> {
-    await this.refuseTaken(username, email);
-    const passwordHash = await this.passwords.hash(password);
-    try {
-      const user = await this.dataSource.transaction(async (manager) => {
-        const user = manager.create(User, {
-          id: uuidv7(),
-          username,
-          fullName,
-          email,
-          passwordHash,
-          isEmailVerified: false,
-          createdAt: new Date(),
-        });
-        await manager.insert(User, user);
-        await faultPoint('signup.after-insert');
-        await this.tasks.distribute(SendVerificationEmail, { userId: user.id }, { manager, processIn: this.config.VERIFY_EMAIL_DELAY });
-        await faultPoint('signup.before-commit');
-        return user;
-      });
+  async signUp(request: SignUp): Promise<User> {
+    const signUp = { ...request, fullName: normaliseName(request.fullName) };
+    const holder = await this.findHolder(signUp);
+    if (holder?.isSameRequest) return this.answerAgain(holder.user, signUp);
+    const problem = await passwordProblem(signUp.password, signUp);
+    if (problem) throw RpcError.invalidArgument([...(holder ? [USERNAME_TAKEN] : []), { field: 'password', description: problem }]);
+    if (holder) throw usernameTaken();
+
+    const passwordHash = await this.passwords.hash(signUp.password);
+    const user = await this.create(signUp, passwordHash);
+    if (user) {
       await faultPoint('signup.after-commit');
       return user;
-    } catch (error) {
-      const taken = UNIQUE_FIELDS[uniqueViolation(error) ?? ''];
-      throw taken ? alreadyExists(taken) : error;
     }
+    // Somebody was faster: another person, or the same request.
+    const winner = await this.findHolder(signUp);
+    if (winner?.isSameRequest) return this.answerAgain(winner.user, signUp);
+    throw usernameTaken();
+  }
+
+  /**
+   * What is wrong with a sign-up that its contract has refused already, as far as the contract does not say it.
+   *
+   * @param isUsable whether a field keeps the contract's rules; the others are not looked at.
+   */
+  async problemsOf(signUp: SignUp, isUsable: (field: keyof SignUp) => boolean): Promise<FieldViolation[]> {
+    const holder = isUsable('username') && (await this.findHolder({ username: signUp.username }));
+    const problem = isUsable('password') && (await passwordProblem(signUp.password, signUp));
+    return [...(holder ? [USERNAME_TAKEN] : []), ...(problem ? [{ field: 'password', description: problem }] : [])];
   }
 
   /** What a verification link is good for; undefined when it does not verify, whatever the cause. Changes nothing. */
@@ -76,7 +90,7 @@ export class AccountService {
   }
 
   /**
-   * Marks the address as verified; again by the same link is success too, while nothing has changed.
+   * Marks the address as verified, which is this account's from now on; again by the same link is success too, while nothing has changed.
    *
    * @throws RpcError FAILED_PRECONDITION, always the same, when the token does not verify.
    */
@@ -88,32 +102,97 @@ export class AccountService {
   }
 
   /**
-   * Has a fresh link mailed, at most one a minute for an address, and at most ten
-   * a day with that of the sign-up. For an address that is unknown or verified
-   * everything is done alike, with a task that finds nobody: neither the answer
-   * nor its time tells which it was.
+   * Deletes the sign-up that a link was mailed for, at the wish of whoever got the mail. An account whose address is
+   * verified stays.
+   *
+   * @returns whether a sign-up was deleted.
+   */
+  disownSignUp(token: string): Promise<boolean> {
+    return this.verifications.disown(token);
+  }
+
+  /**
+   * Has a fresh link mailed for the newest sign-up that waits for the address, at
+   * most one a minute for an address, and at most ten a day with those of the
+   * sign-ups. For an address that is unknown or verified everything is done alike,
+   * with a task that finds nobody: neither the answer nor its time tells which it was.
    */
   async resendVerificationEmail(email: string): Promise<void> {
     await this.dataSource.transaction(async (manager) => {
       const [user] = await manager.query<{ id: string }[]>(
-        'SELECT id FROM users WHERE lower(email) = lower($1) AND NOT is_email_verified',
-        [email],
+        `SELECT id FROM users WHERE lower(email) = lower($1) AND NOT is_email_verified AND created_at > now() - $2::interval
+         ORDER BY created_at DESC, id DESC LIMIT 1`,
+        [email, WAITING_TIME],
       );
       const key = createHmac('sha256', this.config.SECRET_KEY).update(`resend:${email.toLowerCase()}`).digest('base64url');
       await this.tasks.distribute(SendVerificationEmail, { userId: user?.id ?? uuidv7() }, { manager, unique: { key, for: '1m' } });
     });
   }
 
-  /** Before the hashing, which is dear; the unique indexes have the last word. */
-  private async refuseTaken(username: string, email: string): Promise<void> {
-    const [taken] = await this.dataSource.query<{ username: boolean }[]>(
-      'SELECT lower(username) = lower($1) AS username FROM users WHERE lower(username) = lower($1) OR lower(email) = lower($2) LIMIT 1',
-      [username, email],
-    );
-    if (taken) throw alreadyExists(UNIQUE_FIELDS[taken.username ? 'users_username' : 'users_email']!);
+  /** Whoever the same request has signed up before, or else whoever has the username; read in one statement, so of one instant. */
+  private async findHolder({ username, requestId }: Pick<SignUp, 'username' | 'requestId'>): Promise<Holder | undefined> {
+    const users = this.dataSource.manager
+      .createQueryBuilder(User, 'users')
+      .where('lower(users.username) = lower(:username) AND (users.is_email_verified OR users.created_at > now() - CAST(:time AS interval))')
+      .setParameters({ username, requestId: requestId || null, time: WAITING_TIME });
+    if (requestId) users.orWhere('users.request_id = :requestId AND users.created_at > now() - CAST(:time AS interval)');
+    const found = await users.getMany();
+    const same = requestId ? found.find((user) => user.requestId === requestId.toLowerCase()) : undefined;
+    const user = same ?? found[0];
+    return user && { user, isSameRequest: user === same };
+  }
+
+  /** @throws RpcError INVALID_ARGUMENT when this is another request than the one that created the user. */
+  private async answerAgain(user: User, { username, fullName, email, password }: SignUp): Promise<User> {
+    const isSamePassword = await this.passwords.verify(user.passwordHash, password);
+    if (isSamePassword && user.username === username && user.fullName === fullName && user.email === email) return user;
+    throw RpcError.invalidArgument([{ field: 'request_id', description: 'was used for another sign-up' }]);
+  }
+
+  /** @returns undefined when the username, or the request's id, is taken meanwhile. */
+  private create({ username, fullName, email, requestId }: SignUp, passwordHash: string): Promise<User | undefined> {
+    return this.dataSource.transaction(async (manager) => {
+      await freeWhatIsOver(manager, username, requestId);
+      const user = manager.create(User, {
+        id: uuidv7(),
+        username,
+        fullName,
+        email,
+        passwordHash,
+        requestId: requestId || null,
+        isEmailVerified: false,
+      });
+      // Without a conflict's error, whose detail Postgres would write into its log.
+      const { raw } = await manager.createQueryBuilder().insert().into(User).values(user).orIgnore().returning('created_at').execute();
+      const [inserted] = raw as { created_at: Date }[];
+      if (!inserted) return undefined;
+      user.createdAt = inserted.created_at;
+      await faultPoint('signup.after-insert');
+      await this.tasks.distribute(SendVerificationEmail, { userId: user.id }, { manager, processIn: this.config.VERIFY_EMAIL_DELAY });
+      await faultPoint('signup.before-commit');
+      return user;
+    });
   }
 }
 
-function alreadyExists({ field, name }: { field: string; name: string }): RpcError {
-  return RpcError.alreadyExists(`this ${name} is taken`, { field, reason: `${field.toUpperCase()}_TAKEN` });
+/** Frees what rows that are over still hold: sign-ups that have waited for too long a username, and old requests their id. */
+async function freeWhatIsOver(manager: EntityManager, username: string, requestId?: string): Promise<void> {
+  await manager.query(
+    `DELETE FROM users WHERE lower(username) = lower($1) AND NOT is_email_verified AND created_at <= now() - $2::interval`,
+    [username, WAITING_TIME],
+  );
+  if (!requestId) return;
+  await manager.query(`UPDATE users SET request_id = NULL WHERE request_id = $1 AND created_at <= now() - $2::interval`, [
+    requestId,
+    WAITING_TIME,
+  ]);
+}
+
+function usernameTaken(): RpcError {
+  return RpcError.alreadyExists(USERNAME_TAKEN.description, { field: USERNAME_TAKEN.field, reason: 'USERNAME_TAKEN' });
+}
+
+/** A name as it is kept: in NFC, with single plain spaces between its parts and none around it. */
+function normaliseName(name: string): string {
+  return name.normalize('NFC').trim().replace(/\s+/g, ' ');
 }

@@ -1,7 +1,7 @@
 import { createHmac, hash } from 'node:crypto';
 import { Injectable, Logger } from '@nestjs/common';
 import { Config } from '@app/config';
-import { DataSource } from 'typeorm';
+import { DataSource, type EntityManager } from 'typeorm';
 import { EmailVerification } from './email-verification.entity.js';
 import { User } from './user.entity.js';
 
@@ -27,12 +27,13 @@ export interface VerificationLink {
 
 /**
  * The link of a token that verifies an address, or did: the account still has
- * the address it was mailed to, which is verified, or the link has its time and
- * was not used. Needs $1, the token's digest.
+ * the address it was mailed to, which is verified, or the link has its time, was
+ * not used, and nobody else has the address. Needs $1, the token's digest.
  */
 const VALID_LINK = `
   FROM email_verification AS link JOIN users ON users.id = link.user_id AND users.email = link.email
-  WHERE link.token_digest = $1 AND (users.is_email_verified OR (link.used_at IS NULL AND link.expires_at > now()))`;
+  WHERE link.token_digest = $1 AND (users.is_email_verified OR (link.used_at IS NULL AND link.expires_at > now() AND NOT EXISTS (
+    SELECT FROM users AS owner WHERE lower(owner.email) = lower(users.email) AND owner.is_email_verified)))`;
 
 /** The id of a link is another person's. */
 export class LinkOfAnother extends Error {
@@ -61,8 +62,8 @@ export class EmailVerifications {
   async issue(id: string, user: User): Promise<string | undefined> {
     const token = createHmac('sha256', this.config.SECRET_KEY).update(`email-verification:${id}`).digest('base64url');
     return this.dataSource.transaction(async (manager) => {
-      // One at a time for an address: links that are issued at the same instant would not count each other.
-      await manager.query('SELECT pg_advisory_xact_lock(hashtextextended(lower($1), 0))', [user.email]);
+      // Links that are issued at the same instant would not count each other.
+      await lockAddress(manager, user.email);
       const issued = await manager.findOneBy(EmailVerification, { id });
       if (issued) {
         if (issued.userId !== user.id) throw new LinkOfAnother();
@@ -97,22 +98,47 @@ export class EmailVerifications {
   }
 
   /**
-   * Marks the address that a token was mailed to as verified. Does so once:
-   * of two clicks at the same instant the second finds it done, as does every
-   * later one.
+   * Marks the address that a token was mailed to as verified, and deletes the other
+   * sign-ups that wait for it. Does so once: of two clicks at the same instant the
+   * second finds it done, as does every later one; of the links of two sign-ups for
+   * one address the second is over.
    *
    * @returns undefined for every token that does not verify, whatever the cause.
    */
   async redeem(token: string): Promise<User | undefined> {
     if (!TOKEN.test(token)) return undefined;
-    const [link] = await this.dataSource.query<{ user_id: string }[]>(
-      `WITH link AS (SELECT link.id, link.user_id ${VALID_LINK} FOR NO KEY UPDATE),
-         used AS (UPDATE email_verification SET used_at = now() FROM link WHERE email_verification.id = link.id AND used_at IS NULL),
-         verified AS (UPDATE users SET is_email_verified = true FROM link WHERE users.id = link.user_id AND NOT is_email_verified)
-       SELECT user_id FROM link`,
+    const [found] = await this.dataSource.query<{ email: string }[]>(`SELECT link.email ${VALID_LINK}`, [digest(token)]);
+    if (!found) return undefined;
+    return this.dataSource.transaction(async (manager) => {
+      // The unique index would refuse the second one too, with a detail that Postgres writes into its log.
+      await lockAddress(manager, found.email);
+      const [link] = await manager.query<{ user_id: string }[]>(
+        `WITH link AS (SELECT link.id, link.user_id, link.email ${VALID_LINK} FOR NO KEY UPDATE OF link, users),
+           used AS (UPDATE email_verification SET used_at = now() FROM link WHERE email_verification.id = link.id AND used_at IS NULL),
+           verified AS (UPDATE users SET is_email_verified = true FROM link WHERE users.id = link.user_id AND NOT is_email_verified),
+           others AS (DELETE FROM users USING link
+             WHERE lower(users.email) = lower(link.email) AND NOT is_email_verified AND users.id <> link.user_id)
+         SELECT user_id FROM link`,
+        [digest(token)],
+      );
+      return link && ((await manager.findOneBy(User, { id: link.user_id })) ?? undefined);
+    });
+  }
+
+  /**
+   * Deletes the sign-up that a token was mailed for, also when the link's time is
+   * over; never an account whose address is verified.
+   *
+   * @returns whether there was one.
+   */
+  async disown(token: string): Promise<boolean> {
+    if (!TOKEN.test(token)) return false;
+    const [, count] = await this.dataSource.query<[unknown, number]>(
+      `DELETE FROM users USING email_verification AS link
+       WHERE link.token_digest = $1 AND users.id = link.user_id AND users.email = link.email AND NOT users.is_email_verified`,
       [digest(token)],
     );
-    return link && ((await this.dataSource.manager.findOneBy(User, { id: link.user_id })) ?? undefined);
+    return count > 0;
   }
 
   /** Deletes the links whose time was over a day ago. @returns how many. */
@@ -122,6 +148,11 @@ export class EmailVerifications {
     ]);
     return count;
   }
+}
+
+/** One at a time for an address, until the transaction ends. */
+async function lockAddress(manager: EntityManager, email: string): Promise<void> {
+  await manager.query('SELECT pg_advisory_xact_lock(hashtextextended(lower($1), 0))', [email]);
 }
 
 function digest(token: string): Buffer {

@@ -1,19 +1,24 @@
 import { Config } from '@app/config';
 import { faultPoint } from '@app/faults';
-import { Mailer, MailerBusy, MailRefused } from '@app/mail';
+import { type Mail, Mailer, MailerBusy, MailRefused } from '@app/mail';
 import { RetryIn, SkipRetry, Task, type TaskContext, type TaskHandler } from '@app/tasks';
 import { DataSource } from 'typeorm';
 import { z } from 'zod';
 import { EmailVerifications, LinkOfAnother } from './email-verifications.js';
 import { User } from './user.entity.js';
-import { verificationMail } from './verification-mail.js';
+import { addressInUseMail, verificationMail } from './verification-mail.js';
 
 const payload = z.object({ userId: z.uuid() });
 
+/** How often at most the owner of an address is told of others' sign-ups with it; an interval of Postgres. */
+const BETWEEN_NOTICES = '1 hour';
+
 /**
- * Mails a person the link that proves the address is theirs.
+ * Mails a person the link that proves the address is theirs. Where the address is
+ * another account's already, its owner is told instead, at most once an hour, and
+ * nobody gets a link: here and not in the api, whose answer and time would tell.
  *
- * Run twice, it mails the same link twice, under the same Message-ID.
+ * Run twice, it mails the same mail twice, under the same Message-ID.
  */
 @Task({ type: 'account.send_verification_email', queue: 'critical', payload, maxRetry: 10, timeout: '30s' })
 export class SendVerificationEmail implements TaskHandler<z.output<typeof payload>> {
@@ -28,19 +33,45 @@ export class SendVerificationEmail implements TaskHandler<z.output<typeof payloa
     const user = await this.dataSource.manager.findOneBy(User, { id: userId });
     // Deleted, verified meanwhile, or a decoy for an address that nobody has.
     if (!user || user.isEmailVerified) return;
-    const token = await this.issueToken(task.id, user);
-    if (token === undefined) return;
+    const mail = await this.mailFor(user, task.id);
+    if (!mail) return;
     await faultPoint('mail.before-send');
-    const link = `${this.config.PUBLIC_URL}/verify-email?token=${token}`;
     const messageId = `<${task.id}@${new URL(this.config.PUBLIC_URL).hostname}>`;
     try {
-      await this.mailer.send({ ...verificationMail(user, link), messageId }, task.signal);
+      await this.mailer.send({ ...mail, messageId }, task.signal);
     } catch (error) {
       if (error instanceof MailRefused) throw new SkipRetry(error.message, { cause: error });
       // Nothing is wrong with this mail: others were before it.
       if (error instanceof MailerBusy) throw new RetryIn('15s', error.message);
       throw error;
     }
+  }
+
+  /** @returns undefined when none is to be sent. */
+  private async mailFor(user: User, taskId: string): Promise<Omit<Mail, 'messageId'> | undefined> {
+    const owner = await this.findOwner(user.email);
+    if (owner) return (await this.mayNotify(owner, taskId)) ? addressInUseMail(owner) : undefined;
+    const token = await this.issueToken(taskId, user);
+    return token === undefined ? undefined : verificationMail(user.email, `${this.config.PUBLIC_URL}/verify-email?token=${token}`);
+  }
+
+  /** Whose address it is, by a verification. */
+  private async findOwner(email: string): Promise<User | undefined> {
+    const owner = await this.dataSource.manager
+      .createQueryBuilder(User, 'users')
+      .where('lower(users.email) = lower(:email) AND users.is_email_verified', { email })
+      .getOne();
+    return owner ?? undefined;
+  }
+
+  /** Whether this task is the one that mails the owner a notice: the first within an hour, and every further attempt of it. */
+  private async mayNotify({ id }: User, taskId: string): Promise<boolean> {
+    const [, count] = await this.dataSource.query<[unknown, number]>(
+      `UPDATE users SET notice_id = $2, noticed_at = CASE WHEN notice_id = $2 THEN noticed_at ELSE now() END
+       WHERE id = $1 AND (notice_id IS NULL OR notice_id = $2 OR noticed_at <= now() - $3::interval)`,
+      [id, taskId, BETWEEN_NOTICES],
+    );
+    return count > 0;
   }
 
   private async issueToken(taskId: string, user: User): Promise<string | undefined> {

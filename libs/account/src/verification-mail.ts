@@ -1,30 +1,58 @@
 import type { Mail } from '@app/mail';
 import escapeHtml from 'escape-html';
-import type { User } from './user.entity.js';
 
-/** The mail that carries the verification link, as text and as HTML. */
-export function verificationMail(user: Pick<User, 'username' | 'fullName' | 'email'>, link: string): Omit<Mail, 'messageId'> {
+/** A mail as HTML: short, and like every other one. */
+function html(content: string): string {
+  return `<!doctype html>
+<html lang="en">
+  <body style="font-family: system-ui, sans-serif; line-height: 1.5; max-width: 32rem; margin: 0 auto; padding: 1rem">
+${content}
+  </body>
+</html>
+`;
+}
+
+/**
+ * The mail that carries the verification link, as text and as HTML.
+ *
+ * Nothing in it was chosen by whoever signed up, who may be a stranger that has us
+ * write to somebody else. The page of the link names the account.
+ */
+export function verificationMail(address: string, link: string): Omit<Mail, 'messageId'> {
+  const escaped = escapeHtml(link);
   return {
-    to: { name: user.fullName, address: user.email },
+    to: address,
     subject: 'Confirm your e-mail address',
-    text: `Hello ${user.fullName},
+    text: `Hello,
 
-please confirm the e-mail address of your Waybill account ${user.username} by opening this link:
+please confirm the e-mail address of your Waybill account by opening this link:
 
 ${link}
 
-It works for 15 minutes. If you did not sign up, ignore this mail.
+It works for 15 minutes. If you did not sign up, ignore this mail, or choose "This was not me" on the page of the link.
 `,
-    html: `<!doctype html>
-<html lang="en">
-  <body style="font-family: system-ui, sans-serif; line-height: 1.5; max-width: 32rem; margin: 0 auto; padding: 1rem">
-    <p>Hello ${escapeHtml(user.fullName)},</p>
-    <p>please confirm the e-mail address of your Waybill account ${escapeHtml(user.username)}:</p>
-    <p><a href="${escapeHtml(link)}" style="display: inline-block; padding: .6rem 1.2rem; border-radius: .4rem; background: #1d4ed8; color: #fff; text-decoration: none">Confirm e-mail address</a></p>
-    <p>or open this link:<br><a href="${escapeHtml(link)}" style="overflow-wrap: anywhere">${escapeHtml(link)}</a></p>
-    <p>It works for 15 minutes. If you did not sign up, ignore this mail.</p>
-  </body>
-</html>
+    html: html(`    <p>Hello,</p>
+    <p>please confirm the e-mail address of your Waybill account:</p>
+    <p><a href="${escaped}" style="display: inline-block; padding: .6rem 1.2rem; border-radius: .4rem; background: #1d4ed8; color: #fff; text-decoration: none">Confirm e-mail address</a></p>
+    <p>or open this link:<br><a href="${escaped}" style="overflow-wrap: anywhere">${escaped}</a></p>
+    <p>It works for 15 minutes. If you did not sign up, ignore this mail, or choose “This was not me” on the page of the link.</p>`),
+  };
+}
+
+/** What the owner of an address is told when somebody signs up with it. The username is the owner's own. */
+export function addressInUseMail(owner: { email: string; username: string }): Omit<Mail, 'messageId'> {
+  const username = escapeHtml(owner.username);
+  return {
+    to: owner.email,
+    subject: 'Somebody tried to sign up with your e-mail address',
+    text: `Hello ${owner.username},
+
+somebody tried to sign up for Waybill with your e-mail address. You have the account ${owner.username} already, and nothing has changed: the new sign-up cannot be verified, and is deleted after a day.
+
+If it was you, use the account ${owner.username}. If it was not, there is nothing to do.
 `,
+    html: html(`    <p>Hello ${username},</p>
+    <p>somebody tried to sign up for Waybill with your e-mail address. You have the account <strong>${username}</strong> already, and nothing has changed: the new sign-up cannot be verified, and is deleted after a day.</p>
+    <p>If it was you, use the account ${username}. If it was not, there is nothing to do.</p>`),
   };
 }

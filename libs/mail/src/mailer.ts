@@ -1,6 +1,7 @@
 /** One message to one person. */
 export interface Mail {
-  to: { name: string; address: string };
+  /** The person's address, alone. */
+  to: string;
   subject: string;
   text: string;
   html: string;

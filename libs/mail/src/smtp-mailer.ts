@@ -54,7 +54,9 @@ export class SmtpMailer extends Mailer implements OnApplicationShutdown {
     signal?.throwIfAborted();
     await this.inTurn(signal, async () => {
       try {
-        await this.transport.sendMail({ from: this.config.MAIL_FROM, ...mail, signal });
+        // As an object: a text would be read as a list of addresses.
+        const to = { name: '', address: mail.to };
+        await this.transport.sendMail({ from: this.config.MAIL_FROM, ...mail, to, signal });
       } catch (error) {
         signal?.throwIfAborted();
         throw withoutAddresses(error);

@@ -4,6 +4,6 @@ export { Message, Rpc } from './rpc.decorator.js';
 export { currentClient, currentRequestId } from './call.js';
 export { packageDefinition } from './grpc-transport.js';
 export { Readiness } from './readiness.js';
-export { messageFromJson } from './request-message.js';
+export { InvalidRequest, messageFromJson } from './request-message.js';
 export { createRpcApp, type RpcApp, type RpcAppOptions } from './rpc-app.js';
 export type { TranslateError } from './rpc.filter.js';

@@ -5,6 +5,7 @@ import {
   fromJson,
   type JsonObject,
   type JsonValue,
+  type Message,
   type MessageShape,
   ScalarType,
 } from '@bufbuild/protobuf';
@@ -13,6 +14,18 @@ import { createValidator } from '@bufbuild/protovalidate';
 import { type FieldViolation, RpcError } from './rpc-error.js';
 
 const validator = createValidator();
+
+/** A request that could be read, at least in part, and breaks rules of its contract; for whoever knows what else is wrong with it. */
+export class InvalidRequest extends RpcError {
+  /** @param request the message, as far as it could be read. */
+  constructor(
+    readonly violations: readonly FieldViolation[],
+    readonly request: Message,
+  ) {
+    const { code, message, details } = RpcError.invalidArgument(violations);
+    super(code, message, details);
+  }
+}
 
 /**
  * Decodes and validates a request message that came as protobuf.
@@ -95,7 +108,7 @@ function valid<Desc extends DescMessage>(desc: Desc, message: MessageShape<Desc>
     if (root && 'name' in root && unreadable.has(root.name)) continue;
     violations.push({ field: protoPath(violation.field), description: inGoodEnglish(violation.message) });
   }
-  if (violations.length > 0) throw RpcError.invalidArgument(violations);
+  if (violations.length > 0) throw new InvalidRequest(violations, message);
   return message;
 }
 

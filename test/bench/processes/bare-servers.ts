@@ -19,14 +19,10 @@ const pool = new pg.Pool({ connectionString: process.env['DATABASE_URL'], max: 1
 
 async function redeem(token: string): Promise<boolean> {
   const { rowCount } = await pool.query(
-    `WITH link AS (
-         SELECT link.id, link.user_id
-         FROM email_verification AS link JOIN users ON users.id = link.user_id AND users.email = link.email
-         WHERE link.token_digest = $1 AND (users.is_email_verified OR (link.used_at IS NULL AND link.expires_at > now()))
-         FOR NO KEY UPDATE),
-       used AS (UPDATE email_verification SET used_at = now() FROM link WHERE email_verification.id = link.id AND used_at IS NULL),
-       verified AS (UPDATE users SET is_email_verified = true FROM link WHERE users.id = link.user_id AND NOT is_email_verified)
-     SELECT user_id FROM link`,
+    `SELECT link.email
+     FROM email_verification AS link JOIN users ON users.id = link.user_id AND users.email = link.email
+     WHERE link.token_digest = $1 AND (users.is_email_verified OR (link.used_at IS NULL AND link.expires_at > now() AND NOT EXISTS (
+       SELECT FROM users AS owner WHERE lower(owner.email) = lower(users.email) AND owner.is_email_verified)))`,
     [createHash('sha256').update(token).digest()],
   );
   return rowCount === 1;

@@ -3,6 +3,7 @@ import { CreateUsers1764000000001 } from './1764000000001-create-users.js';
 import { KeepVerificationLinks1764000000010 } from './1764000000010-keep-verification-links.js';
 import { KeepReleasedKeys1764000000020 } from './1764000000020-keep-released-keys.js';
 import { IndexKeptTasks1764000000021 } from './1764000000021-index-kept-tasks.js';
+import { LetSignUpsWait1764000000030 } from './1764000000030-let-sign-ups-wait.js';
 
 /** In the order in which they run. A migration that has been released is never edited. */
 export const migrations = [
@@ -11,4 +12,5 @@ export const migrations = [
   KeepVerificationLinks1764000000010,
   KeepReleasedKeys1764000000020,
   IndexKeptTasks1764000000021,
+  LetSignUpsWait1764000000030,
 ];

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file account/v1/user_service.proto.
  */
 export const file_account_v1_user_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1hY2NvdW50L3YxL3VzZXJfc2VydmljZS5wcm90bxIKYWNjb3VudC52MSKFAQoEVXNlchIQCgh1c2VybmFtZRgBIAEoCRIRCglmdWxsX25hbWUYAiABKAkSDQoFZW1haWwYAyABKAkSGQoRaXNfZW1haWxfdmVyaWZpZWQYBCABKAgSLgoKY3JlYXRlZF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiiAMKEUNyZWF0ZVVzZXJSZXF1ZXN0EpQBCgh1c2VybmFtZRgBIAEoCUKBAbpIfroBdQoTdXNlcm5hbWUuY2hhcmFjdGVycxJAbXVzdCBjb250YWluIG9ubHkgbG93ZXItY2FzZSBsZXR0ZXJzIGEteiwgZGlnaXRzIGFuZCB1bmRlcnNjb3JlcxocdGhpcy5tYXRjaGVzKCdeW2EtejAtOV9dKiQnKXIEEAMYZBKiAQoJZnVsbF9uYW1lGAIgASgJQo4BukiKAboBgAEKFGZ1bGxfbmFtZS5jaGFyYWN0ZXJzEkBtdXN0IGNvbnRhaW4gb25seSBsZXR0ZXJzLCBzcGFjZXMsIGFwb3N0cm9waGVzLCBoeXBoZW5zIGFuZCBkb3RzGiZ0aGlzLm1hdGNoZXMoJ15bXFxwe0x9XFxwe019IFwnLi1dKiQnKXIEEAEYZBIZCgVlbWFpbBgDIAEoCUIKukgHcgUY/gFgARIcCghwYXNzd29yZBgEIAEoCUIKukgHcgUQCBiAASI0ChJDcmVhdGVVc2VyUmVzcG9uc2USHgoEdXNlchgBIAEoCzIQLmFjY291bnQudjEuVXNlciIvChJWZXJpZnlFbWFpbFJlcXVlc3QSGQoFdG9rZW4YASABKAlCCrpIB3IFEAEYgAgiNQoTVmVyaWZ5RW1haWxSZXNwb25zZRIeCgR1c2VyGAEgASgLMhAuYWNjb3VudC52MS5Vc2VyIjsKHlJlc2VuZFZlcmlmaWNhdGlvbkVtYWlsUmVxdWVzdBIZCgVlbWFpbBgBIAEoCUIKukgHcgUY/gFgASIhCh9SZXNlbmRWZXJpZmljYXRpb25FbWFpbFJlc3BvbnNlMvYCCgtVc2VyU2VydmljZRJhCgpDcmVhdGVVc2VyEh0uYWNjb3VudC52MS5DcmVhdGVVc2VyUmVxdWVzdBoeLmFjY291bnQudjEuQ3JlYXRlVXNlclJlc3BvbnNlIhSC0+STAg46ASoiCS92MS91c2VycxJrCgtWZXJpZnlFbWFpbBIeLmFjY291bnQudjEuVmVyaWZ5RW1haWxSZXF1ZXN0Gh8uYWNjb3VudC52MS5WZXJpZnlFbWFpbFJlc3BvbnNlIhuC0+STAhU6ASoiEC92MS92ZXJpZnlfZW1haWwSlgEKF1Jlc2VuZFZlcmlmaWNhdGlvbkVtYWlsEiouYWNjb3VudC52MS5SZXNlbmRWZXJpZmljYXRpb25FbWFpbFJlcXVlc3QaKy5hY2NvdW50LnYxLlJlc2VuZFZlcmlmaWNhdGlvbkVtYWlsUmVzcG9uc2UiIoLT5JMCHDoBKiIXL3YxL3ZlcmlmaWNhdGlvbl9lbWFpbHNiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp]);
+  fileDesc("Ch1hY2NvdW50L3YxL3VzZXJfc2VydmljZS5wcm90bxIKYWNjb3VudC52MSKFAQoEVXNlchIQCgh1c2VybmFtZRgBIAEoCRIRCglmdWxsX25hbWUYAiABKAkSDQoFZW1haWwYAyABKAkSGQoRaXNfZW1haWxfdmVyaWZpZWQYBCABKAgSLgoKY3JlYXRlZF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAihQwKEUNyZWF0ZVVzZXJSZXF1ZXN0EpQBCgh1c2VybmFtZRgBIAEoCUKBAbpIfroBdQoTdXNlcm5hbWUuY2hhcmFjdGVycxJAbXVzdCBjb250YWluIG9ubHkgbG93ZXItY2FzZSBsZXR0ZXJzIGEteiwgZGlnaXRzIGFuZCB1bmRlcnNjb3JlcxocdGhpcy5tYXRjaGVzKCdeW2EtejAtOV9dKiQnKXIEEAMYZBKsCAoJZnVsbF9uYW1lGAIgASgJQpgIukiUCLoBlgIKFGZ1bGxfbmFtZS5jaGFyYWN0ZXJzEl1tdXN0IGNvbnRhaW4gb25seSBsZXR0ZXJzLCBkaWdpdHMsIHNwYWNlcywgYXBvc3Ryb3BoZXMsIGh5cGhlbnMsIGRvdHMsIGNvbW1hcyBhbmQgcGFyZW50aGVzZXMangF0aGlzLm1hdGNoZXMoJ15bXFxwe0x9XFxwe019XFxwe05kfVxccHtObH0gXFx4e0EwfVxceHszMDAwfVwnXFx4ezIwMTh9XFx4ezIwMTl9XFx4ezVGM31cXHh7NUY0fVxceHsyMDEwfS1cXHh7MjAxM30uLFxceHtCN31cXHh7MzBGQn0oKVxceHsyMDBDfVxceHsyMDBEfS1dKiQnKboBlQUKE2Z1bGxfbmFtZS5pbnZpc2libGUSJW11c3Qgbm90IGNvbnRhaW4gaW52aXNpYmxlIGNoYXJhY3RlcnMa1gR0aGlzLnNpemUoKSA+IDEwMCB8fCB0aGlzLm1hdGNoZXMoJ14oPzpbXlxceHszNEZ9XFx4ezExNUZ9XFx4ezExNjB9XFx4ezE3QjR9XFx4ezE3QjV9XFx4ezE4MEJ9LVxceHsxODBGfVxceHsyMDBDfVxceHsyMDBEfVxceHszMTY0fVxceHtGRTAwfS1cXHh7RkUwRn1cXHh7RkZBMH1cXHh7RTAxMDB9LVxceHtFMDFFRn1dfFtcXHB7QXJhYmljfVxccHtTeXJpYWN9XFxwe05rb31cXHB7TW9uZ29saWFufVxccHtEZXZhbmFnYXJpfVxccHtCZW5nYWxpfVxccHtHdXJtdWtoaX1cXHB7R3VqYXJhdGl9XFxwe09yaXlhfVxccHtUYW1pbH1cXHB7VGVsdWd1fVxccHtLYW5uYWRhfVxccHtNYWxheWFsYW19XFxwe1NpbmhhbGF9XSg/OltcXHh7MjAwQ31cXHh7MjAwRH1dW1xccHtBcmFiaWN9XFxwe1N5cmlhY31cXHB7TmtvfVxccHtNb25nb2xpYW59XFxwe0RldmFuYWdhcml9XFxwe0JlbmdhbGl9XFxwe0d1cm11a2hpfVxccHtHdWphcmF0aX1cXHB7T3JpeWF9XFxwe1RhbWlsfVxccHtUZWx1Z3V9XFxwe0thbm5hZGF9XFxwe01hbGF5YWxhbX1cXHB7U2luaGFsYX1dKSt8XFx4e0Q0RH1cXHh7MjAwRH18XFxwe0hhbn1bXFx4e0UwMTAwfS1cXHh7RTAxRUZ9XSkqJCcpugFYChBmdWxsX25hbWUubGV0dGVyEhVtdXN0IGNvbnRhaW4gYSBsZXR0ZXIaLXRoaXMgPT0gJycgfHwgdGhpcy5tYXRjaGVzKCdbXFxwe0x9XFxwe05sfV0nKXIEEAEYZBLqAQoFZW1haWwYAyABKAlC2gG6SNYBugHLAQoNZW1haWwuYWRkcmVzcxIdbXVzdCBiZSBhIHZhbGlkIGVtYWlsIGFkZHJlc3MamgF0aGlzLnNpemUoKSA+IDI1NCB8fCAhdGhpcy5pc0VtYWlsKCkgfHwgKHRoaXMubWF0Y2hlcygnXlteLkBdKyhbLl1bXi5AXSspKkAnKSAmJiB0aGlzLm1hdGNoZXMoJ15bXkBdezEsNjR9QChbXi5dK1suXSkrW2EtekEtWl1bYS16QS1aMC05LV0qW2EtekEtWjAtOV0kJykpcgUY/gFgARIcCghwYXNzd29yZBgEIAEoCUIKukgHcgUQCBiAARIfCgpyZXF1ZXN0X2lkGAUgASgJQgu6SAjYAQFyA7ABASI0ChJDcmVhdGVVc2VyUmVzcG9uc2USHgoEdXNlchgBIAEoCzIQLmFjY291bnQudjEuVXNlciIvChJWZXJpZnlFbWFpbFJlcXVlc3QSGQoFdG9rZW4YASABKAlCCrpIB3IFEAEYgAgiNQoTVmVyaWZ5RW1haWxSZXNwb25zZRIeCgR1c2VyGAEgASgLMhAuYWNjb3VudC52MS5Vc2VyIo0CCh5SZXNlbmRWZXJpZmljYXRpb25FbWFpbFJlcXVlc3QS6gEKBWVtYWlsGAEgASgJQtoBukjWAboBywEKDWVtYWlsLmFkZHJlc3MSHW11c3QgYmUgYSB2YWxpZCBlbWFpbCBhZGRyZXNzGpoBdGhpcy5zaXplKCkgPiAyNTQgfHwgIXRoaXMuaXNFbWFpbCgpIHx8ICh0aGlzLm1hdGNoZXMoJ15bXi5AXSsoWy5dW14uQF0rKSpAJykgJiYgdGhpcy5tYXRjaGVzKCdeW15AXXsxLDY0fUAoW14uXStbLl0pK1thLXpBLVpdW2EtekEtWjAtOS1dKlthLXpBLVowLTldJCcpKXIFGP4BYAEiIQofUmVzZW5kVmVyaWZpY2F0aW9uRW1haWxSZXNwb25zZTL2AgoLVXNlclNlcnZpY2USYQoKQ3JlYXRlVXNlchIdLmFjY291bnQudjEuQ3JlYXRlVXNlclJlcXVlc3QaHi5hY2NvdW50LnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIUgtPkkwIOOgEqIgkvdjEvdXNlcnMSawoLVmVyaWZ5RW1haWwSHi5hY2NvdW50LnYxLlZlcmlmeUVtYWlsUmVxdWVzdBofLmFjY291bnQudjEuVmVyaWZ5RW1haWxSZXNwb25zZSIbgtPkkwIVOgEqIhAvdjEvdmVyaWZ5X2VtYWlsEpYBChdSZXNlbmRWZXJpZmljYXRpb25FbWFpbBIqLmFjY291bnQudjEuUmVzZW5kVmVyaWZpY2F0aW9uRW1haWxSZXF1ZXN0GisuYWNjb3VudC52MS5SZXNlbmRWZXJpZmljYXRpb25FbWFpbFJlc3BvbnNlIiKC0+STAhw6ASoiFy92MS92ZXJpZmljYXRpb25fZW1haWxzYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp]);
 
 /**
  * User is a person's account as API consumers see it.
@@ -69,25 +69,40 @@ export type CreateUserRequest = Message<"account.v1.CreateUserRequest"> & {
   username: string;
 
   /**
-   * 1 to 100 letters of any script, spaces, apostrophes, hyphens and dots.
+   * 1 to 100 characters, at least one of them a letter: letters of any script
+   * and their marks, digits, spaces, apostrophes, hyphens, dots, middle dots,
+   * commas and parentheses. Kept in NFC, without spaces around it, and with one
+   * plain space where there are several or others.
    *
    * @generated from field: string full_name = 2;
    */
   fullName: string;
 
   /**
-   * At most 254 characters; unique without regard to case.
+   * At most 254 characters, of which 64 before the @; a domain with a dot.
    *
    * @generated from field: string email = 3;
    */
   email: string;
 
   /**
-   * 8 to 128 characters of any kind, never truncated.
+   * 8 to 128 characters of any kind, in NFC, never truncated. Not among the most
+   * used and breached ones, nor one's own name or address, whatever digits or
+   * signs are put around it.
    *
    * @generated from field: string password = 4;
    */
   password: string;
+
+  /**
+   * A UUID that the caller makes for this sign-up, to send it again when its
+   * answer was lost: for a day the same request under the same id is answered
+   * with the same user, and signs up once. Another request under that id is
+   * INVALID_ARGUMENT.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
 };
 
 /**
@@ -156,6 +171,8 @@ export const VerifyEmailResponseSchema: GenMessage<VerifyEmailResponse> = /*@__P
  */
 export type ResendVerificationEmailRequest = Message<"account.v1.ResendVerificationEmailRequest"> & {
   /**
+   * As in CreateUserRequest.
+   *
    * @generated from field: string email = 1;
    */
   email: string;
@@ -189,11 +206,16 @@ export const ResendVerificationEmailResponseSchema: GenMessage<ResendVerificatio
  */
 export const UserService: GenService<{
   /**
-   * CreateUser signs a person up and has a verification link mailed to them.
+   * CreateUser signs a person up and has a verification link mailed to them. A
+   * sign-up whose address is not verified within a day is deleted.
    *
-   * Errors: INVALID_ARGUMENT with every violation; ALREADY_EXISTS naming the
-   * field that is taken, compared without regard to case; RESOURCE_EXHAUSTED
-   * when too many sign-ups are waiting.
+   * Whether an address has an account already is not told: the answer is the
+   * same, several sign-ups may wait for one address, the first that is verified
+   * has it, and its owner, if there is one, is told by mail.
+   *
+   * Errors: INVALID_ARGUMENT with every violation; ALREADY_EXISTS when nothing
+   * is wrong but that the username is taken, compared without regard to case;
+   * RESOURCE_EXHAUSTED when too many sign-ups are waiting.
    *
    * @generated from rpc account.v1.UserService.CreateUser
    */
@@ -207,8 +229,11 @@ export const UserService: GenService<{
    * Again by the same link it succeeds too, while the address is the same and
    * still verified, for a day.
    *
+   * The account has the address from then on; other sign-ups that wait for the
+   * same address are deleted.
+   *
    * Errors: FAILED_PRECONDITION, always the same one, for a token that is
-   * wrong, expired, or of a former address.
+   * wrong, expired, of a former address, or of one that another account has.
    *
    * @generated from rpc account.v1.UserService.VerifyEmail
    */
@@ -218,9 +243,10 @@ export const UserService: GenService<{
     output: typeof VerifyEmailResponseSchema;
   },
   /**
-   * ResendVerificationEmail mails a fresh link, at most one a minute and ten a
-   * day; links that were mailed before keep their time. The answer is the same
-   * whether the address is known, unknown, verified or has had its ten.
+   * ResendVerificationEmail mails a fresh link for the newest sign-up that waits
+   * for the address, at most one a minute and ten a day; links that were mailed
+   * before keep their time. The answer is the same whether the address is known,
+   * unknown, verified or has had its ten.
    *
    * @generated from rpc account.v1.UserService.ResendVerificationEmail
    */
