@@ -1,4 +1,5 @@
 import { constants, type Http2Server, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import type { Socket } from 'node:net';
 import type { DescService } from '@bufbuild/protobuf';
 import {
   Metadata,
@@ -15,7 +16,7 @@ import { clientAddress, type Trust } from './client-address.js';
 import { grpcError, withDetails } from './grpc-error.js';
 import { GrpcHealth } from './grpc-health.js';
 import { addReflection } from './grpc-reflection.js';
-import { MAX_REQUEST_BYTES } from './http-transport.js';
+import { MAX_REQUEST_BYTES, SWALLOW_TIMEOUT } from './http-transport.js';
 import { Bounded, BoundedConnections, type Limits } from './limits.js';
 import type { Readiness } from './readiness.js';
 import { Code, RpcError } from './rpc-error.js';
@@ -62,6 +63,9 @@ const CONNECTION_AGE = 30 * 60_000;
 /** What calls under way then get to end. */
 const CONNECTION_GRACE = 30_000;
 
+/** How long a client may take to hang up when it is made to, in milliseconds. */
+const HANG_UP_TIMEOUT = 1_000;
+
 /** How long an answer may wait for its caller to take it, in milliseconds. */
 const ANSWER_TIMEOUT = 10_000;
 
@@ -75,6 +79,7 @@ export class GrpcTransport {
   /** How to end, with a status, the streams that nobody else would, and the calls whose request is still arriving. */
   private readonly watching: Bounded<EndCall>;
   private readonly arriving: Bounded<EndCall>;
+  private readonly sockets = new Set<Socket>();
 
   constructor(private readonly options: GrpcTransportOptions) {
     const { watching, arriving } = options.limits;
@@ -120,6 +125,10 @@ export class GrpcTransport {
     // Private. Should it go, what is left are the bounds of grpc-js itself.
     const { http2Servers } = this.server as unknown as { readonly http2Servers?: ReadonlyMap<Http2Server, unknown> };
     for (const http2Server of http2Servers?.keys() ?? []) {
+      http2Server.on('connection', (socket) => {
+        this.sockets.add(socket);
+        socket.once('close', () => this.sockets.delete(socket));
+      });
       const connections = new BoundedConnections<ServerHttp2Session>(this.options.limits.connections, (session) => session.destroy());
       http2Server.on('session', (session) => {
         connections.opened(session);
@@ -153,6 +162,8 @@ export class GrpcTransport {
   /** Ends the calls that did not end in time. */
   forceClose(): void {
     this.server?.forceShutdown();
+    // A session that is destroyed still waits for its client to hang up, and some never do.
+    setTimeout(() => this.sockets.forEach((socket) => socket.destroy()), HANG_UP_TIMEOUT);
   }
 
   /** Sees every call, also those that are refused before a handler is found or a message is read. */
@@ -226,11 +237,16 @@ type EndCall = (error: RpcError) => void;
 
 /** An answered call is over, also where the caller goes on sending or does not take the answer. */
 function endWithAnswer(stream: ServerHttp2Stream): void {
+  // Not with NO_ERROR: Node's client would go on waiting for the end of what it sends, and never close its connection.
+  const close = () => stream.close(constants.NGHTTP2_CANCEL);
   stream.once('finish', () => {
-    if (!stream.readableEnded && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
+    if (stream.readableEnded) return;
+    // A caller that is still sending is read on for a moment, so that it comes to read the answer.
+    const timer = setTimeout(close, SWALLOW_TIMEOUT);
+    stream.once('close', () => clearTimeout(timer));
   });
   stream.setTimeout(ANSWER_TIMEOUT, () => {
-    if (stream.writableEnded) stream.close(constants.NGHTTP2_CANCEL);
+    if (stream.writableEnded) close();
   });
 }
 

@@ -12,9 +12,9 @@ import { Code, RpcError } from './rpc-error.js';
 /** The largest request, in bytes, on either transport. */
 export const MAX_REQUEST_BYTES = 64 * 1024;
 
-/** How much of a refused request is read on, and for how long, in milliseconds. */
+/** How long a refused request is read on, in milliseconds, and how much of it. */
+export const SWALLOW_TIMEOUT = 1_000;
 const SWALLOW_BYTES = 16 * 1024 * 1024;
-const SWALLOW_TIMEOUT = 1_000;
 
 /** What every answer says unless it says otherwise: it is what its content-type calls it, and nobody's to keep. */
 const ANSWER_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' };
