@@ -1,7 +1,6 @@
 import { type AddressInfo, createServer } from 'node:net';
 import { Config } from '@app/config';
 import { assertDatabase, DatabaseProblem, migrate, pendingMigrations } from '@app/database';
-import { migrateQueues, pendingQueueMigrations } from '@app/tasks';
 import { expect, inject, it } from 'vitest';
 import { migrations } from '../../libs/database/src/migrations/index.js';
 import { freePort } from '../../scripts/stack/ports.ts';
@@ -11,7 +10,7 @@ import { createDatabase } from '../support/database.js';
 async function problemOf(environment: Record<string, string>): Promise<Pick<DatabaseProblem, 'kind' | 'message'> | undefined> {
   const config = Config.parse(environment);
   try {
-    await assertDatabase(config, [pendingMigrations, pendingQueueMigrations(config)]);
+    await assertDatabase(config, [pendingMigrations]);
     return undefined;
   } catch (error) {
     if (!(error instanceof DatabaseProblem)) throw error;
@@ -67,19 +66,15 @@ it.each([
   expect(problem?.message).toMatch(`the database at ${url.host} cannot be used: `);
 });
 
-it('one that is not migrated, or not up to this release, or to BullMQ’s own tables, needs `make migrate`', async () => {
+it('one that is not migrated, or not up to this release, needs `make migrate`', async () => {
   const database = await createDatabase({ empty: true });
   const environment = { DATABASE_URL: database.url };
   const pending = (count: string) => ({
     kind: 'unmigrated',
     message: `the database at ${new URL(database.url).host} is not migrated, ${count} pending: run \`make migrate\``,
   });
-  expect(await problemOf(environment)).toEqual(pending(`${migrations.length + 1} migrations are`));
+  expect(await problemOf(environment)).toEqual(pending(`${migrations.length} migrations are`));
   await migrate(Config.parse(environment));
-  expect(await problemOf(environment)).toEqual(pending('1 migration is'));
-  // With the queues on Redis nobody asks for those.
-  expect(await problemOf({ ...environment, REDIS_ADDRESS: 'redis.example.com:6379' })).toBeUndefined();
-  await migrate(Config.parse(environment), { also: migrateQueues });
   expect(await problemOf(environment)).toBeUndefined();
   await database.query('DELETE FROM migration_history WHERE id = (SELECT max(id) FROM migration_history)');
   expect(await problemOf(environment)).toEqual(pending('1 migration is'));

@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Config, PortUnavailable } from '@app/config';
 import { migrate } from '@app/database';
-import { migrateQueues, type TaskQueues } from '@app/tasks';
+import { type TaskQueues } from '@app/tasks';
 import { afterAll, describe, expect, inject, it } from 'vitest';
 import { startDashboard } from '../../apps/worker/src/dashboard.js';
 import { migrations } from '../../libs/database/src/migrations/index.js';
@@ -179,7 +179,7 @@ describe.concurrent('a database that is not migrated', () => {
     await late.line(({ level }) => level >= WARN);
     const holder = createServer();
     await new Promise<void>((resolve) => holder.listen(port, '127.0.0.1', resolve));
-    await migrate(Config.parse(environment), { also: migrateQueues });
+    await migrate(Config.parse(environment));
     expect(await late.end(50_000)).toBe(1);
     expect(late.output.trimEnd().split('\n').at(-1)).toBe(`DASHBOARD_PORT: port ${port} of 127.0.0.1 is taken by another process`);
     expect(late.lines.filter(({ msg }) => msg === 'task processor started')).toEqual([]);

@@ -1,6 +1,5 @@
 import { Config } from '@app/config';
 import { migrate, MigrationFailed } from '@app/database';
-import { migrateQueues } from '@app/tasks';
 import pg from 'pg';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
@@ -55,7 +54,7 @@ it('a migration has no limits: neither those of the apps nor those of the role',
     }),
   );
   const said: string[] = [];
-  expect(await migrate(config, { say: (line) => said.push(line), also: migrateQueues })).toEqual(['Later9900000000000']);
+  expect(await migrate(config, { say: (line) => said.push(line) })).toEqual(['Later9900000000000']);
   expect(said).toEqual(['Migrating: Later9900000000000', expect.stringMatching(/^Migrated: Later9900000000000, in 0\.\d s$/)]);
 });
 
@@ -76,9 +75,9 @@ it('several processes at once: one migrates, the others wait for it, in their ow
     ),
   );
   const said: string[] = [];
-  const first = migrate(config, { also: migrateQueues });
+  const first = migrate(config);
   await begun.promise;
-  const others = [1, 2].map(() => migrate(config, { say: (line) => said.push(line), also: migrateQueues }));
+  const others = [1, 2].map(() => migrate(config, { say: (line) => said.push(line) }));
   await eventually(() => said.length === 2);
   expect(said).toEqual(Array(2).fill('Another process is migrating this database: waiting for it.'));
   go.resolve();

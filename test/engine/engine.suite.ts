@@ -257,7 +257,7 @@ export function describeEngine(dispatcher: Dispatcher): void {
         await task
           .transaction(async (manager) => {
             await manager.query('INSERT INTO effect VALUES ($1)', [task.id]);
-            await engine.database.query('UPDATE task SET delivery = 2 WHERE id = $1', [task.id]);
+            await engine.database.query('UPDATE task SET delivery = 2000000 WHERE id = $1', [task.id]);
           })
           .catch((error: unknown) => (end = error));
       });
@@ -484,7 +484,7 @@ export function describeEngine(dispatcher: Dispatcher): void {
         const { id } = await tasks.distribute(ScriptedTask, { key }, { retention: '1h' });
         await eventually(async () => (await row(id))?.state === 'completed');
         // The worker has told BullMQ, and so is done with it.
-        await eventually(async () => (await admin.show(id))?.job?.state === 'completed');
+        if (dispatcher === 'redis') await eventually(async () => (await admin.show(id))?.job === 'completed');
         expect(callsOf(key)).toHaveLength(1);
         return (await row(id))?.result;
       };

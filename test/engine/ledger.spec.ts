@@ -9,7 +9,7 @@ import { DataSource, type EntityManager } from 'typeorm';
 import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { HookFailed } from '../../libs/tasks/src/errors.js';
-import { Ledger, PURGE } from '../../libs/tasks/src/ledger.js';
+import { Ledger, PURGE } from '../../libs/tasks/src/ledger/ledger.js';
 import { createEngine, type TestEngine } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
 
@@ -48,7 +48,7 @@ function insert(count: number, state: string, more: Record<string, string> = {})
   );
 }
 
-const claimOf = (row: Row) => ({ id: row.id, generation: row.generation, delivery: 1_000 });
+const claimOf = (row: Pick<Row, 'id' | 'generation'>) => ({ id: row.id, generation: row.generation, delivery: 1_000, claimedBy: undefined });
 
 /** A random order, the same for a seed. */
 function shuffled<T>(items: readonly T[], seed: number): T[] {
@@ -185,7 +185,7 @@ it('redrives the oldest of the dead that had one unique key, and counts the othe
   const tasks = app.get(TaskDistributor, { strict: false });
   const admin = app.get(TaskAdmin, { strict: false });
   const key = randomUUID();
-  const bury = (id: string) => ledger.bury({ id, generation: 0, delivery: 1 }, 1, 'retry skipped', 'no', () => Promise.resolve());
+  const bury = (id: string) => ledger.bury(claimOf({ id, generation: 0 }), 1, 'retry skipped', 'no', () => Promise.resolve());
   const ids: string[] = [];
   for (let count = 0; count < 3; count++) {
     const { id, duplicate } = await tasks.distribute(Kept, { key }, { unique: { key } });
@@ -235,12 +235,12 @@ it('leaves a key that is taken for a time with its task, dead or redriven', asyn
   const admin = app.get(TaskAdmin, { strict: false });
   const unique = { key: randomUUID(), for: '1h' } as const;
   const { id } = await tasks.distribute(Kept, { key: 'k' }, { unique });
-  await ledger.bury({ id, generation: 0, delivery: 1 }, 1, 'retry skipped', 'no', () => Promise.resolve());
+  await ledger.bury(claimOf({ id, generation: 0 }), 1, 'retry skipped', 'no', () => Promise.resolve());
   expect(await tasks.distribute(Kept, { key: 'k' }, { unique })).toEqual({ id, duplicate: true });
   await admin.redriveOne(id);
   expect(await tasks.distribute(Kept, { key: 'k' }, { unique })).toEqual({ id, duplicate: true });
   // What its time has passed over is another's, and a redrive takes nothing back.
-  await ledger.bury({ id, generation: 1, delivery: 1 }, 1, 'retry skipped', 'no', () => Promise.resolve());
+  await ledger.bury(claimOf({ id, generation: 1 }), 1, 'retry skipped', 'no', () => Promise.resolve());
   await engine.database.query('UPDATE task SET unique_until = now() WHERE id = $1', [id]);
   const other = await tasks.distribute(Kept, { key: 'k' }, { unique });
   expect(other.duplicate).toBe(false);

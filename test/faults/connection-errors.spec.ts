@@ -6,7 +6,9 @@ import pg from 'pg';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { dataSourceOptions } from '../../libs/database/src/data-source.js';
-import { queueOptions, workerConnection } from '../../libs/tasks/src/dispatcher.js';
+import { Listener } from '../../libs/tasks/src/ledger/listener.js';
+import { TasksPool } from '../../libs/tasks/src/ledger/tasks-pool.js';
+import { TaskLogger } from '../../libs/tasks/src/task-logger.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { Proxy } from './proxy.ts';
 
@@ -83,21 +85,19 @@ it('a migration that changes a table costs a connection one failed statement at 
   await dataSource.destroy();
 });
 
-it.each([
-  ['the queues', (options: pg.PoolConfig) => new pg.Pool(options)],
-  ['the workers', (options: pg.PoolConfig) => workerConnection(options as never) as unknown as pg.Pool],
-])('a connection of %s that ends as it is handed out does not end the process', async (_, open) => {
-  const pool = open(queueOptions(Config.parse({ DATABASE_URL: database.url }), 'critical').connection as pg.PoolConfig);
-  pool.on('error', () => undefined);
-  await expect(failOnCheckout(pool)).resolves.toBeUndefined();
-  await pool.end();
+it('a connection of the engine that ends as it is handed out does not end the process', async () => {
+  const pool = new TasksPool(Config.parse({ DATABASE_URL: database.url }));
+  await expect(failOnCheckout(pool.durable)).resolves.toBeUndefined();
+  await pool.onApplicationShutdown();
 });
 
 it('a connection that a worker listens on is probed after ten seconds of silence, and not after the two hours of the system', async () => {
   const setKeepAlive = vi.spyOn(Socket.prototype, 'setKeepAlive');
-  const pool = workerConnection(queueOptions(Config.parse({ DATABASE_URL: database.url }), 'critical').connection) as unknown as pg.Pool;
-  (await pool.connect()).release();
+  const listener = new Listener(Config.parse({ DATABASE_URL: database.url }), new TaskLogger());
+  const connected = new Promise((resolve) => listener.once('connected', resolve));
+  listener.start();
+  await connected;
   expect(setKeepAlive).toHaveBeenCalledWith(true, 10_000);
   vi.restoreAllMocks();
-  await pool.end();
+  await listener.stop();
 });

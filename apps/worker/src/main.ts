@@ -5,7 +5,7 @@ import { assertPortsAvailable, Config, PortUnavailable } from '@app/config';
 import { DatabaseProblem, pendingMigrations, waitForDatabase } from '@app/database';
 import { createLogger } from '@app/logging';
 import { boundShutdown } from '@app/shutdown';
-import { pendingQueueMigrations, TaskQueues } from '@app/tasks';
+import { TaskQueues } from '@app/tasks';
 import { startDashboard } from './dashboard.js';
 import { WorkerModule } from './worker.module.js';
 
@@ -21,7 +21,7 @@ const exitAtOnce = () => process.exit(0);
 process.once('SIGTERM', exitAtOnce).once('SIGINT', exitAtOnce);
 try {
   await assertPortsAvailable(config, 'DASHBOARD_PORT');
-  await waitForDatabase(config, [pendingMigrations, pendingQueueMigrations(config)]);
+  await waitForDatabase(config, [pendingMigrations]);
   // The database may have been waited for so long that the port is somebody else's now.
   await assertPortsAvailable(config, 'DASHBOARD_PORT');
 } catch (error) {
@@ -34,7 +34,7 @@ app.enableShutdownHooks([], { useProcessExit: true });
 boundShutdown(config.WORKER_SHUTDOWN_TIMEOUT + SHUTDOWN_MARGIN);
 process.off('SIGTERM', exitAtOnce).off('SIGINT', exitAtOnce);
 try {
-  await startDashboard(config, app.get(TaskQueues, { strict: false }));
+  if (config.REDIS_ADDRESS !== undefined) await startDashboard(config, app.get(TaskQueues, { strict: false }));
 } catch (error) {
   if (!(error instanceof PortUnavailable)) throw error;
   process.stderr.write(`${error.message}\n`);

@@ -1,12 +1,11 @@
 import 'reflect-metadata';
 import { Config } from '@app/config';
 import { assertDatabase, DatabaseProblem, migrate, MigrationFailed } from '@app/database';
-import { migrateQueues } from '@app/tasks';
 
 const config = Config.load();
 try {
   await assertDatabase(config);
-  await migrate(config, { say: (line) => process.stdout.write(`${line}\n`), also: migrateQueues });
+  await migrate(config, { say: (line) => process.stdout.write(`${line}\n`) });
   process.stdout.write('The database is up to date.\n');
 } catch (error) {
   if (!(error instanceof DatabaseProblem || error instanceof MigrationFailed)) throw error;

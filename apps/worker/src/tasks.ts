@@ -3,7 +3,7 @@ import { NestFactory } from '@nestjs/core';
 import { Config } from '@app/config';
 import { assertDatabase, DatabaseProblem, pendingMigrations } from '@app/database';
 import { scrub } from '@app/redaction';
-import { DispatcherUnavailable, pendingQueueMigrations, TaskAdmin } from '@app/tasks';
+import { DispatcherUnavailable, TaskAdmin } from '@app/tasks';
 import { CommanderError } from 'commander';
 import { createProgram } from './tasks/program.js';
 import { Terminal } from './tasks/terminal.js';
@@ -23,7 +23,7 @@ try {
 
 async function run(action: (admin: TaskAdmin) => Promise<void>): Promise<void> {
   try {
-    await assertDatabase(config, [pendingMigrations, pendingQueueMigrations(config)]);
+    await assertDatabase(config, [pendingMigrations]);
   } catch (error) {
     if (!(error instanceof DatabaseProblem)) throw error;
     return terminal.fail(error.message);

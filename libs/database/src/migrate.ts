@@ -2,7 +2,6 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '@app/config';
 import { isLockTimeout } from '@app/postgres';
 import { scrub } from '@app/redaction';
-import type { ClientBase } from 'pg';
 import { DataSource, type Migration, MigrationExecutor, type QueryRunner } from 'typeorm';
 import { dataSourceOptions } from './data-source.js';
 
@@ -26,8 +25,6 @@ export class MigrationFailed extends Error {
 export interface MigrateOptions {
   /** Is told, a line at a time, what is going on. */
   readonly say?: (line: string) => void;
-  /** Brings up to date what others keep in the database, on the same connection and while no other process migrates. */
-  readonly also?: (client: ClientBase) => Promise<void>;
   /** How long a migration waits for a lock at a time, while whoever wants the same table waits behind it. Milliseconds. */
   readonly lockTimeout?: number;
 }
@@ -43,7 +40,7 @@ export interface MigrateOptions {
  */
 export async function migrate(
   config: Config,
-  { say = () => undefined, also, lockTimeout = LOCK_TIMEOUT }: MigrateOptions = {},
+  { say = () => undefined, lockTimeout = LOCK_TIMEOUT }: MigrateOptions = {},
 ): Promise<string[]> {
   const dataSource = await new DataSource({
     ...dataSourceOptions(config, 'waybill-migrate'),
@@ -53,14 +50,9 @@ export async function migrate(
   }).initialize();
   const runner = dataSource.createQueryRunner();
   try {
-    const client = (await runner.connect()) as ClientBase;
     await runner.query(`SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY($1)`, [LIMITS]);
     await lock(runner, say);
-    const done = await runPending(new MigrationExecutor(dataSource, runner), runner, say, lockTimeout);
-    await also?.(client).catch((error: unknown) => {
-      throw failed('of the queues', error);
-    });
-    return done;
+    return await runPending(new MigrationExecutor(dataSource, runner), runner, say, lockTimeout);
   } finally {
     // The lock goes with the connection.
     await runner.release();

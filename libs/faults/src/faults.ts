@@ -6,6 +6,8 @@ export const FAULT_POINTS = [
   'signup.after-insert',
   'signup.before-commit',
   'signup.after-commit',
+  'claims.after-claim',
+  'lease.before-renewal',
   'relay.after-claim',
   'relay.after-add',
   'relay.before-mark',

@@ -6,10 +6,10 @@ import { type Backoff, backoffDelay } from './backoff.js';
 import { type Duration, milliseconds } from './duration.js';
 import { InvalidTask } from './errors.js';
 import { payloadJson } from './json.js';
-import { Ledger } from './ledger.js';
+import { Ledger } from './ledger/ledger.js';
 import { type QueueName, type TaskHandler, type TaskOptions, policyOf, wholeNumber } from './task.js';
 import { currentTask } from './task-scope.js';
-import type { StoredOptions } from './task-record.entity.js';
+import type { StoredOptions } from './ledger/task-record.entity.js';
 import { Waker } from './waker.js';
 
 /** Tells the engine which request is being served, so that its tasks can be traced to it. */
@@ -94,7 +94,7 @@ export class TaskDistributor {
       const manager = options.manager ?? this.dataSource.manager;
       const distributed = await this.ledger.insert(manager, row);
       const due = row.processAt ? row.processAt.getTime() - Date.now() : (row.processIn ?? 0);
-      if (!distributed.duplicate && due <= WAKE_WITHIN) this.waker.afterCommitOf(manager);
+      if (!distributed.duplicate && due <= WAKE_WITHIN) this.waker.afterCommitOf(manager, queue);
       return distributed;
     } catch (error) {
       if (error instanceof RangeError) throw new InvalidTask(`${policy.type}: ${error.message}`);

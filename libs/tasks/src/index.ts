@@ -3,13 +3,13 @@
  *
  * - task: what we declare, a type, a payload, a handler and a policy.
  * - ledger: the table that holds every task from the commit that made it until it is completed or buried.
- * - distributor: writes the ledger. relay: moves its rows into BullMQ. processor: runs handlers.
- * - job: BullMQ's record of a task. dispatcher: where BullMQ keeps jobs, Redis or Postgres.
+ * - distributor: writes the ledger. processor: runs handlers.
+ * - dispatcher: hands tasks to the workers of BullMQ: the ledger itself, or Redis. job: BullMQ's view of a task.
+ * - claim: a worker takes a task from the ledger. relay: moves tasks from the ledger to Redis.
  * - delivery: one start of a task's job. attempt: a delivery that counts against the retries.
  */
 export { type Backoff, type BackoffFunction, defaultBackoff } from './backoff.js';
 export { DispatcherUnavailable } from './deadline.js';
-export { migrateQueues, pendingQueueMigrations } from './dispatcher.js';
 export { type Distributed, type DistributeOptions, TaskDistributor } from './distributor.js';
 export type { Duration } from './duration.js';
 export { InvalidTask, RetryIn, RevokeTask, SkipRetry, StaleAttempt, TaskTimeout } from './errors.js';
@@ -36,6 +36,6 @@ export {
   type TaskFilter,
 } from './operator-texts.js';
 export { type ListedTask, type QueueSummary, type Redriven, TaskAdmin, type TaskStory, UnknownName } from './task-admin.js';
-export { TaskQueues } from './queues.js';
-export { QueuePause, ScheduleRecord, TaskRecord } from './task-record.entity.js';
+export { TaskQueues } from './dispatch/redis/queues.js';
+export { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from './ledger/task-record.entity.js';
 export { TasksModule } from './tasks.module.js';

@@ -1,8 +1,7 @@
 import type { ErrorDescription } from '@app/redaction';
 import type { Job, JobsOptions } from 'bullmq';
-import { jobId, taskOf } from './dispatcher.js';
-import type { PendingTask } from './ledger.js';
-import type { StoredOptions } from './task-record.entity.js';
+import type { PendingTask } from './ledger/ledger.js';
+import type { StoredOptions } from './ledger/task-record.entity.js';
 
 /**
  * What a job in BullMQ carries besides its id and its name: ids and policy, and
@@ -19,7 +18,27 @@ export interface JobData {
   failures?: number;
   requestId?: string;
   /** Whether the ledger's row outlives its completion. */
-  keep?: true;
+  keep?: boolean;
+  /** The worker that has claimed the task from the ledger; absent on Redis. */
+  claimedBy?: number;
+}
+
+/** Which dispatch of which task a job is; on the ledger also by which claim, since a task that is claimed again is another job there. */
+interface JobIdentity {
+  id: string;
+  generation: number;
+  delivery?: number;
+}
+
+/** Job ids are BullMQ's. */
+export function jobIdOf({ id, generation, delivery }: JobIdentity): string {
+  if (delivery !== undefined) return `${id}.${generation}.${delivery}`;
+  return generation === 0 ? id : `${id}.${generation}`;
+}
+
+export function taskOf(jobId: string): { id: string; generation: number } {
+  const [id, generation = '0'] = jobId.split('.');
+  return { id: id!, generation: Number(generation) };
 }
 
 /** The job of a task that is to be put into BullMQ, as `addBulk` takes it. */
@@ -37,7 +56,7 @@ export function jobOf(task: PendingTask): { name: string; data: JobData; opts: J
       ...(keep && { keep }),
     },
     opts: {
-      jobId: jobId(task),
+      jobId: jobIdOf({ id: task.id, generation: task.generation }),
       ...(delay > 0 && { delay }),
       attempts: Math.max(1, options.maxRetry + 1 - failures),
       // The delay of a retry comes with the error.
@@ -60,17 +79,19 @@ export interface Delivery {
   requestId: string | undefined;
   keep: boolean;
   generation: number;
-  /** Which start of this generation it is, from 1; every retry, crash and hand-back adds one. */
+  /** Which start of this generation it is: on Redis from 1, every retry, crash and hand-back adds one; on the ledger the number of the claim. */
   number: number;
+  /** The worker that has claimed the task from the ledger; undefined on Redis. */
+  claimedBy: number | undefined;
   /** Failed attempts so far, of all generations. */
   failures: number;
-  /** Times a worker was lost while it ran the task, in this generation. */
+  /** Times a worker was lost while it ran the task: on Redis in this generation. */
   crashes: number;
 }
 
 /** The delivery that a started job is. */
 export function deliveryOf(job: Job<JobData>): Delivery {
-  const { payload, options, createdAt, version = 1, failures = 0, requestId, keep = false } = job.data;
+  const { payload, options, createdAt, version = 1, failures = 0, requestId, keep = false, claimedBy } = job.data;
   const { id, generation } = taskOf(job.id!);
   return {
     id,
@@ -84,6 +105,7 @@ export function deliveryOf(job: Job<JobData>): Delivery {
     keep,
     generation,
     number: job.attemptsStarted,
+    claimedBy,
     failures: failures + job.attemptsMade,
     crashes: job.stalledCounter,
   };

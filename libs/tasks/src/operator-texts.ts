@@ -1,6 +1,6 @@
 import { isSecretName } from '@app/redaction';
 import ms from 'ms';
-import type { HistoryEntry, TaskRecord, TaskState } from './task-record.entity.js';
+import type { HistoryEntry, TaskRecord, TaskState } from './ledger/task-record.entity.js';
 
 /** Which tasks an operator means. Every condition given must hold. */
 export interface TaskFilter {
@@ -60,26 +60,21 @@ export function describeEvent({ at, what, error, next }: HistoryEntry): string {
 /**
  * Why a task is not running now, in a sentence.
  *
- * @param job the state of its job; `silent` when the dispatcher does not answer.
+ * @param job what the dispatcher says of it; `silent` when it does not answer.
  */
 export function explain(task: Omit<TaskRecord, 'payload'>, job: string | undefined, paused: boolean): string {
-  switch (task.state) {
-    case 'dead':
-      return `buried: ${task.reason ?? 'unknown'}; it runs again only when it is redriven`;
-    case 'completed':
-      return `completed; kept until ${task.keepUntil ? describeTime(task.keepUntil) : 'it is deleted'}`;
-    case 'pending':
-      return 'committed; the relay has not dispatched it yet';
-    case 'dispatched':
-      if (paused) return 'its queue is paused';
-      if (job === 'active') return 'a worker runs it now';
-      if (job === 'delayed')
-        return `${task.failures > 0 ? 'its last attempt failed; the next' : 'its first attempt'} is at ${describeTime(task.runAt)}`;
-      if (job === 'silent') return 'the dispatcher does not answer';
-      if (job === undefined || job === 'unknown')
-        return 'the dispatcher does not know it; the reconciler dispatches it anew within half a minute';
-      return 'it waits for a free slot';
+  if (task.state === 'dead') return `buried: ${task.reason ?? 'unknown'}; it runs again only when it is redriven`;
+  if (task.state === 'completed') return `completed; kept until ${task.keepUntil ? describeTime(task.keepUntil) : 'it is deleted'}`;
+  if (job === 'active') return 'a worker runs it now';
+  if (paused) return 'its queue is paused';
+  if (job === 'delayed') {
+    return `${task.failures > 0 ? 'its last attempt failed; the next' : 'its first attempt'} is at ${describeTime(task.runAt)}`;
   }
+  if (job === 'silent') return 'the dispatcher does not answer';
+  if (job !== undefined && job !== 'unknown') return 'it waits for a free slot';
+  return task.state === 'pending'
+    ? 'committed; the relay has not dispatched it yet'
+    : 'the dispatcher does not know it; it is dispatched anew within half a minute';
 }
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import type { Completions } from './completions.js';
 import { HookFailed, RetryIn, RevokeTask, SkipRetry, StaleAttempt } from './errors.js';
 import type { Delivery, Outcome } from './job.js';
-import type { Claim, Ledger } from './ledger.js';
+import type { Claim, Ledger } from './ledger/ledger.js';
 import type { TaskRegistry } from './registry.js';
 import { CRASH_BUDGET, type TaskMiddleware, TaskRunner } from './runner.js';
 import type { TaskContext } from './task.js';
@@ -107,6 +107,7 @@ const delivered = (rest: Partial<Delivery>): Delivery => ({
   generation: 0,
   requestId: undefined,
   keep: false,
+  claimedBy: undefined,
   createdAt: new Date(0).getTime(),
   number: 1,
   failures: 0,
@@ -131,7 +132,7 @@ describe('TaskRunner, as a state machine', () => {
             // The worker dies in the handler: the dispatcher counts it and delivers the job again.
             remaining.shift();
             if (count.number > 1 || count.crashes > 0)
-              await ledger.begin({ id: 'x', generation: 0, delivery: count.number }, count.crashes);
+              await ledger.begin({ id: 'x', generation: 0, delivery: count.number, claimedBy: undefined }, count.crashes);
             count.crashes += 1;
             seen.push({ event: now, outcome: 'crash' });
             continue;

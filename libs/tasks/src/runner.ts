@@ -9,7 +9,7 @@ import { Completions } from './completions.js';
 import { HookFailed, RetryIn, RevokeTask, SkipRetry, StaleAttempt, TaskTimeout } from './errors.js';
 import { milliseconds } from './duration.js';
 import type { AttemptFailure, Delivery, Outcome } from './job.js';
-import { type Claim, Ledger } from './ledger.js';
+import { type Claim, Ledger } from './ledger/ledger.js';
 import { type RegisteredTask, TaskRegistry } from './registry.js';
 import type { DeathReason, TaskContext } from './task.js';
 import { runInTask } from './task-scope.js';
@@ -81,7 +81,7 @@ export class TaskRunner {
 
   /** Runs a delivery. It never rejects: whatever is thrown inside becomes an outcome. */
   async run(delivery: Delivery): Promise<Outcome> {
-    const claim: Claim = { id: delivery.id, generation: delivery.generation, delivery: delivery.number };
+    const claim: Claim = { id: delivery.id, generation: delivery.generation, delivery: delivery.number, claimedBy: delivery.claimedBy };
     const task = this.registry.find(delivery.type);
     const attempt = new Attempt(delivery, claim, this.ledger);
     this.running.set(delivery.id, attempt);
@@ -108,9 +108,10 @@ export class TaskRunner {
   /** @throws what the ledger throws, and nothing else. */
   private async deliver(attempt: Attempt, task: RegisteredTask | undefined): Promise<Outcome> {
     const { delivery, claim } = attempt;
-    let crashes = 0;
-    if (delivery.number > 1 || delivery.crashes > 0) {
-      const counted = await this.ledger.begin(claim, delivery.crashes);
+    let { crashes } = delivery;
+    // On the ledger the claim has announced it.
+    if (delivery.claimedBy === undefined && (delivery.number > 1 || crashes > 0)) {
+      const counted = await this.ledger.begin(claim, crashes);
       if (counted === undefined) return { kind: 'completed', moot: 'the task is done or cancelled' };
       crashes = counted;
     }

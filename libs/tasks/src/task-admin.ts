@@ -1,17 +1,15 @@
 import { Injectable } from '@nestjs/common';
-import { DataSource, type EntityManager } from 'typeorm';
+import { Config } from '@app/config';
 import { uniqueViolation } from '@app/postgres';
-import { jobId } from './dispatcher.js';
-import { answered } from './deadline.js';
-import { payloadJson } from './json.js';
-import { CANCEL_CHANNEL, type DispatchedTask, KEY_IS_FREE, withEvent } from './ledger.js';
-import { QueuePauses } from './queue-pauses.js';
-import { TaskQueues } from './queues.js';
-import { TaskRegistry } from './registry.js';
-import { QueuePause, TaskRecord } from './task-record.entity.js';
+import { DataSource, type EntityManager, In } from 'typeorm';
+import { DispatchControl } from './dispatch/dispatch-control.js';
 import { InvalidTask, UniqueKeyTaken } from './errors.js';
+import { payloadJson } from './json.js';
+import { KEY_IS_FREE, withEvent } from './ledger/ledger.js';
+import { QueuePause, TaskRecord } from './ledger/task-record.entity.js';
 import { type CancelResult, explain, idsOf, type TaskFilter } from './operator-texts.js';
-import { TASK_CHANNEL } from './waker.js';
+import { TaskRegistry } from './registry.js';
+import { Waker } from './waker.js';
 
 export interface QueueSummary {
   queue: string;
@@ -36,8 +34,8 @@ export type ListedTask = Pick<
 export interface TaskStory extends Omit<TaskRecord, 'payload'> {
   /** Whom or what it concerns: the ids in its payload, by their paths. */
   concerns: Record<string, string>;
-  /** What BullMQ says of its job; absent when it knows none. */
-  job?: { state: string; attemptsStarted: number; stalledCounter: number };
+  /** What the dispatcher says of it: `waiting`, `active`, `delayed`; absent when it knows none, or does not answer. */
+  job?: string;
   /** Why the task is not running now, in a sentence. */
   explanation: string;
 }
@@ -65,12 +63,17 @@ const NIL = '00000000-0000-0000-0000-000000000000';
 /** What operators do with tasks: read the ledger, bring the dead back, cancel, pause. */
 @Injectable()
 export class TaskAdmin {
+  private readonly queues: readonly string[];
+
   constructor(
     private readonly dataSource: DataSource,
-    private readonly queues: TaskQueues,
-    private readonly pauses: QueuePauses,
+    private readonly dispatch: DispatchControl,
     private readonly registry: TaskRegistry,
-  ) {}
+    private readonly waker: Waker,
+    config: Config,
+  ) {
+    this.queues = config.QUEUE_WEIGHTS.queues.map(({ name }) => name);
+  }
 
   async summarize(weights: ReadonlyMap<string, number>): Promise<QueueSummary[]> {
     const rows = await this.dataSource.query<{ queue: string; pending: number; dead: number; latency: number }[]>(
@@ -79,23 +82,21 @@ export class TaskAdmin {
        FROM task GROUP BY queue`,
     );
     const paused = new Set((await this.dataSource.getRepository(QueuePause).find()).map((pause) => pause.queue));
-    return Promise.all(
-      this.queues.all().map(async (queue) => {
-        const counts = await answered(queue.getJobCounts('waiting', 'active', 'delayed'));
-        const row = rows.find((candidate) => candidate.queue === queue.name);
-        return {
-          queue: queue.name,
-          weight: weights.get(queue.name) ?? 0,
-          paused: paused.has(queue.name),
-          pending: row?.pending ?? 0,
-          waiting: counts['waiting'] ?? 0,
-          active: counts['active'] ?? 0,
-          delayed: counts['delayed'] ?? 0,
-          dead: row?.dead ?? 0,
-          latency: Math.round(row?.latency ?? 0),
-        };
-      }),
-    );
+    const counts = await this.dispatch.count();
+    return this.queues.map((queue) => {
+      const row = rows.find((candidate) => candidate.queue === queue);
+      return {
+        queue,
+        weight: weights.get(queue) ?? 0,
+        paused: paused.has(queue),
+        pending: row?.pending ?? 0,
+        waiting: counts.get(queue)?.waiting ?? 0,
+        active: counts.get(queue)?.active ?? 0,
+        delayed: counts.get(queue)?.delayed ?? 0,
+        dead: row?.dead ?? 0,
+        latency: Math.round(row?.latency ?? 0),
+      };
+    });
   }
 
   /**
@@ -125,13 +126,13 @@ export class TaskAdmin {
     const record = await this.dataSource.manager.findOneBy(TaskRecord, { id });
     if (!record) return undefined;
     const { payload, ...task } = record;
-    const job = await this.findJob(record).catch(() => 'silent' as const);
+    const job = await this.dispatch.stateOf(record).catch(() => 'silent');
     const paused = await this.dataSource.getRepository(QueuePause).existsBy({ queue: task.queue });
     return {
       ...task,
       concerns: idsOf(payload),
-      ...(typeof job === 'object' && { job }),
-      explanation: explain(task, typeof job === 'object' ? job.state : job, paused),
+      ...(job !== undefined && job !== 'silent' && { job }),
+      explanation: explain(task, job, paused),
     };
   }
 
@@ -156,19 +157,22 @@ export class TaskAdmin {
     const total: Redriven = { redriven: 0, skipped: 0 };
     let after = NIL;
     for (;;) {
-      const [{ count, keyed, last }] = await this.dataSource.query<[{ count: number; keyed: string[]; last: string | null }]>(
+      const [{ count, keyed, last, queues }] = await this.dataSource.query<
+        [{ count: number; keyed: string[]; last: string | null; queues: string[] }]
+      >(
         `WITH chosen AS (
-           SELECT id, released_key FROM task ${sql} AND finished_at <= $${values.length + 1}::timestamptz AND id > $${values.length + 2}
+           SELECT id, released_key, queue FROM task ${sql} AND finished_at <= $${values.length + 1}::timestamptz AND id > $${values.length + 2}
            ORDER BY id LIMIT ${chunk} FOR UPDATE SKIP LOCKED),
          revived AS (UPDATE task SET ${REVIVE} WHERE id = ANY(ARRAY(SELECT id FROM chosen WHERE released_key IS NULL)))
          SELECT count(*)::int AS count,
                 COALESCE(array_agg(id::text ORDER BY id) FILTER (WHERE released_key IS NOT NULL), '{}') AS keyed,
-                (array_agg(id ORDER BY id DESC))[1] AS last
+                (array_agg(id ORDER BY id DESC))[1] AS last,
+                COALESCE(array_agg(DISTINCT queue) FILTER (WHERE released_key IS NULL), '{}') AS queues
          FROM chosen`,
         [...values, newest, after],
       );
       total.redriven += count - keyed.length;
-      if (count > keyed.length) await this.dataSource.query(`SELECT pg_notify('${TASK_CHANNEL}', '')`);
+      for (const queue of queues) this.waker.wake(queue);
       // One by one, because each may find its key taken, also by the one before it.
       for (const id of keyed) {
         const fate = await this.tryToRedrive(id);
@@ -238,7 +242,7 @@ export class TaskAdmin {
     }
     if (payload !== undefined) await this.replacePayload(manager, task, payload);
     await manager.query(`UPDATE task SET ${REVIVE} WHERE id = $1`, [id]);
-    await manager.query(`SELECT pg_notify('${TASK_CHANNEL}', '')`);
+    this.waker.afterCommitOf(manager, task.queue);
   }
 
   /**
@@ -250,16 +254,13 @@ export class TaskAdmin {
   cancel(id: string, options: { dryRun?: boolean } = {}): Promise<CancelResult> {
     return this.dataSource.transaction(async (manager) => {
       // Locked: it is neither dispatched nor completed meanwhile.
-      const [task] = await manager.query<DispatchedTask[]>(
-        `SELECT id, queue, generation FROM task WHERE id = $1 AND state IN ('pending', 'dispatched') FOR UPDATE`,
-        [id],
-      );
+      const task = await manager.findOne(TaskRecord, {
+        where: { id, state: In(['pending', 'dispatched']) },
+        lock: { mode: 'pessimistic_write' },
+      });
       if (!task) return (await manager.existsBy(TaskRecord, { id })) ? 'already finished' : 'unknown';
-      if (options.dryRun) return (await answered(this.isRunning(task))) ? 'cancelled while running' : 'cancelled';
-      // First, because a job whose task is gone would still make its first attempt.
-      const isRunning = await answered(this.removeJob(task));
-      await manager.query('DELETE FROM task WHERE id = $1', [id]);
-      if (isRunning) await manager.query(`SELECT pg_notify('${CANCEL_CHANNEL}', $1)`, [id]);
+      const isRunning = options.dryRun ? (await this.dispatch.stateOf(task)) === 'active' : await this.dispatch.remove(task, manager);
+      if (!options.dryRun) await manager.query('DELETE FROM task WHERE id = $1', [id]);
       return isRunning ? 'cancelled while running' : 'cancelled';
     });
   }
@@ -298,14 +299,16 @@ export class TaskAdmin {
     });
   }
 
-  /** @throws Error for an unknown queue. */
-  pause(queue: string): Promise<void> {
-    return this.pauses.pause(queue);
+  /** No worker takes a task of the queue until it is resumed; running ones finish. @throws Error for an unknown queue. */
+  async pause(queue: string): Promise<void> {
+    this.requireServed(queue);
+    return this.dispatch.pause(queue);
   }
 
   /** @throws Error for an unknown queue. */
-  resume(queue: string): Promise<void> {
-    return this.pauses.resume(queue);
+  async resume(queue: string): Promise<void> {
+    this.requireServed(queue);
+    return this.dispatch.resume(queue);
   }
 
   /** A transaction, which a dry run rolls back: it meets all that the real one would. */
@@ -325,6 +328,10 @@ export class TaskAdmin {
     }
   }
 
+  private requireServed(queue: string): void {
+    if (!this.queues.includes(queue)) throw new Error(`the queue "${queue}" is not in QUEUE_WEIGHTS (${this.queues.join(', ')})`);
+  }
+
   private async requireKnown({ type, queue }: TaskFilter): Promise<void> {
     const isInLedger = async (column: 'type' | 'queue', name: string) => {
       const [row] = await this.dataSource.query<{ found: boolean }[]>(`SELECT EXISTS (SELECT FROM task WHERE ${column} = $1) AS found`, [
@@ -335,35 +342,10 @@ export class TaskAdmin {
     if (type !== undefined && !this.registry.find(type) && !(await isInLedger('type', type))) {
       throw new UnknownName(`there is no task type "${type}": no task here declares it, and the ledger holds none`);
     }
-    if (queue !== undefined && !this.queues.names.includes(queue) && !(await isInLedger('queue', queue))) {
+    if (queue !== undefined && !this.queues.includes(queue) && !(await isInLedger('queue', queue))) {
       throw new UnknownName(
-        `there is no queue "${queue}": QUEUE_WEIGHTS has ${this.queues.names.join(', ')}, and the ledger holds no task of it`,
+        `there is no queue "${queue}": QUEUE_WEIGHTS has ${this.queues.join(', ')}, and the ledger holds no task of it`,
       );
-    }
-  }
-
-  private findJob(task: TaskRecord): Promise<TaskStory['job']> {
-    const find = async () => {
-      const job = this.queues.names.includes(task.queue) ? await this.queues.of(task.queue).getJob(jobId(task)) : undefined;
-      return job && { state: await job.getState(), attemptsStarted: job.attemptsStarted, stalledCounter: job.stalledCounter };
-    };
-    return answered(find());
-  }
-
-  private async isRunning(task: DispatchedTask): Promise<boolean> {
-    const job = await this.queues.of(task.queue).getJob(jobId(task));
-    return (await job?.getState()) === 'active';
-  }
-
-  /** @returns whether a worker runs the job, which then cannot be removed. */
-  private async removeJob(task: DispatchedTask): Promise<boolean> {
-    const job = await this.queues.of(task.queue).getJob(jobId(task));
-    try {
-      await job?.remove();
-      return false;
-    } catch (error) {
-      if (/locked/.test((error as Error).message)) return true;
-      throw error;
     }
   }
 
@@ -376,7 +358,7 @@ export class TaskAdmin {
 }
 
 /** A dead task begins again, as a new job. */
-const REVIVE = `state = 'pending', generation = generation + 1, delivery = 0, failures = 0, crashes = 0, run_at = now(),
+const REVIVE = `state = 'pending', generation = generation + 1, delivery = 0, failures = 0, crashes = 0, quarantined = false, run_at = now(),
   reason = NULL, error = NULL, finished_at = NULL, unique_key = COALESCE(unique_key, released_key), released_key = NULL,
   ${withEvent("'brought back by an operator'")}`;
 

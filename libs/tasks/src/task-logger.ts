@@ -59,6 +59,20 @@ export class TaskLogger {
     this.logger.warn({ queue, taskId }, 'a worker was lost while it ran this task; it runs again');
   }
 
+  /** Another worker process. */
+  lost(worker: { id: number; host: string; pid: number }): void {
+    this.logger.warn({ worker }, 'a worker was lost; what it had claimed runs again');
+  }
+
+  /** This process. */
+  takenForDead(): void {
+    this.logger.warn('this worker was taken for dead; what it had claimed is run by others');
+  }
+
+  takenOver(count: number): void {
+    this.logger.log({ count }, 'tasks of the last dispatcher are handed out by the ledger from now on');
+  }
+
   redispatched(queue: string, count: number): void {
     this.logger.warn({ queue, count }, 'the dispatcher has lost tasks; they are dispatched anew');
   }

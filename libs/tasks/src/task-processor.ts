@@ -52,11 +52,6 @@ export class TaskProcessor {
     this.picker = new WeightedPicker(config.QUEUE_WEIGHTS, config.WORKER_CONCURRENCY);
   }
 
-  /** Resolves when every worker is connected. @throws Error when one cannot be. */
-  async ready(): Promise<void> {
-    await Promise.all(this.processors.map(({ worker }) => worker.waitUntilReady()));
-  }
-
   /**
    * Begins to run tasks; the workers must exist.
    *

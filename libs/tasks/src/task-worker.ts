@@ -1,7 +1,10 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Job, type Processor, Worker, type WorkerOptions } from 'bullmq';
+import type { Redis } from 'ioredis';
 import { CLOSE_TIMEOUT, endsWithin } from './deadline.js';
-import { isRefusal, releaseWorkerConnection, workerConnection } from './dispatcher.js';
+import type { LedgerBackend } from './dispatch/ledger-backend.js';
+import { LedgerDispatcher } from './dispatch/ledger-dispatcher.js';
+import { isRefusal, releaseWorkerConnection, workerConnection } from './dispatch/redis/connection.js';
 import type { JobData } from './job.js';
 
 /** Milliseconds. */
@@ -9,7 +12,8 @@ const RETRY_INTERVAL = 500;
 
 /**
  * A BullMQ worker whose loop is ours: it hands out single jobs to the
- * {@link TaskProcessor}, which decides which queue is next.
+ * {@link TaskProcessor}, which decides which queue is next. Its `connection` is a
+ * client of Redis, or the {@link LedgerDispatcher}, whose store it works on then.
  *
  * Everything here is BullMQ's public or protected API; a test holds each part
  * of it that the library could change.
@@ -19,18 +23,35 @@ export class TaskWorker extends Worker<JobData> {
   onAnswer: () => void = () => undefined;
   private halted = false;
   private readonly fetches = new Set<Promise<unknown>>();
-  private readonly release: () => Promise<void>;
+  private readonly onLedger: LedgerBackend | undefined;
+  private readonly releaseConnection: () => void;
   private ending: Promise<void> | undefined;
 
-  constructor(name: string, processor: string | URL | null | Processor<JobData>, options: WorkerOptions) {
-    super(name, processor, { ...options, connection: workerConnection(options.connection) });
-    this.release = () => releaseWorkerConnection(options.connection);
+  constructor(name: string, processor: string | URL | null | Processor<JobData>, { connection, ...options }: WorkerOptions) {
+    if (isLedger(connection)) {
+      const backend = connection.backend(name);
+      super(name, processor, { ...options, connection: {} }, () => backend as never);
+      this.onLedger = backend;
+      this.releaseConnection = () => undefined;
+    } else {
+      super(name, processor, { ...options, connection: workerConnection(connection as Redis) });
+      this.releaseConnection = () => releaseWorkerConnection(connection as Redis);
+    }
   }
 
-  /** Begins what `run()` would begin, but for its loop: lock renewal and the search for crashed workers' jobs. */
+  /** Begins what `run()` would begin, but for its loop: lock renewal and the search for crashed workers' jobs. On the ledger a process has a lease instead. */
   async begin(): Promise<void> {
+    if (this.onLedger) return;
     this.lockManager.start();
     await this.startStalledCheckTimer();
+  }
+
+  protected override async callProcessJob(...call: Parameters<Worker<JobData>['callProcessJob']>): Promise<unknown> {
+    try {
+      return await super.callProcessJob(...call);
+    } finally {
+      this.onLedger?.handled(call[0].id!);
+    }
   }
 
   /** Fetches no more, from now on. */
@@ -86,7 +107,12 @@ export class TaskWorker extends Worker<JobData> {
   }
 
   override close(force?: boolean): Promise<void> {
-    this.ending ??= endsWithin(CLOSE_TIMEOUT, Promise.all([super.close(force), this.release()])).then(() => undefined);
+    this.ending ??= endsWithin(CLOSE_TIMEOUT, super.close(force)).then(() => this.releaseConnection());
     return this.ending;
   }
+}
+
+/** BullMQ's types know only Redis here. */
+function isLedger(connection: unknown): connection is LedgerDispatcher {
+  return connection instanceof LedgerDispatcher;
 }

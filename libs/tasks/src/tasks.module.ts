@@ -11,30 +11,45 @@ import { BullModule, BullRegistrar } from '@nestjs/bullmq';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { Config } from '@app/config';
 import { armFaults } from '@app/faults';
-import { DataSource } from 'typeorm';
 import { Completions } from './completions.js';
 import { endsWithin } from './deadline.js';
-import { connectionOptions, queueOptions, selectDispatcher } from './dispatcher.js';
+import { DispatchControl } from './dispatch/dispatch-control.js';
+import { Dispatcher } from './dispatch/dispatcher.js';
+import { LedgerControl } from './dispatch/ledger-control.js';
+import { LedgerDispatcher } from './dispatch/ledger-dispatcher.js';
+import { queueOptions, redisConnection } from './dispatch/redis/connection.js';
+import { TaskQueues } from './dispatch/redis/queues.js';
+import { Reconciler } from './dispatch/redis/reconciler.js';
+import { RedisControl } from './dispatch/redis/redis-control.js';
+import { RedisDispatcher } from './dispatch/redis/redis-dispatcher.js';
+import { Relay } from './dispatch/redis/relay.js';
+import { TaskQueue } from './dispatch/redis/task-queue.js';
 import { CORRELATION_ID, type CorrelationId, TaskDistributor } from './distributor.js';
 import { FailedTaskListener } from './failed-task.listener.js';
-import { Ledger } from './ledger.js';
-import { QueuePauses } from './queue-pauses.js';
+import { Claims } from './ledger/claims.js';
+import { Election } from './ledger/election.js';
+import { Handover } from './ledger/handover.js';
+import { Ledger } from './ledger/ledger.js';
+import { Listener } from './ledger/listener.js';
+import { Maintenance } from './ledger/maintenance.js';
+import { Takeover } from './ledger/takeover.js';
+import { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from './ledger/task-record.entity.js';
+import { TasksPool } from './ledger/tasks-pool.js';
+import { WorkerLease } from './ledger/worker-lease.js';
 import { processorOf, type QueueProcessor } from './queue-processor.js';
-import { TaskQueues } from './queues.js';
-import { Reconciler } from './reconciler.js';
 import { TaskRegistry } from './registry.js';
-import { Relay } from './relay.js';
+import { TASK_MIDDLEWARE, type TaskMiddleware, TaskRunner } from './runner.js';
 import { Scheduler } from './scheduler.js';
 import { TaskAdmin } from './task-admin.js';
-import { TASK_MIDDLEWARE, type TaskMiddleware, TaskRunner } from './runner.js';
 import { TaskLogger } from './task-logger.js';
 import { QUEUE_PROCESSORS, TaskProcessor } from './task-processor.js';
-import { QueuePause, ScheduleRecord, TaskRecord } from './task-record.entity.js';
-import { TaskQueue } from './task-queue.js';
 import { TaskWorker } from './task-worker.js';
 import { Waker } from './waker.js';
 
-const entities = TypeOrmModule.forFeature([TaskRecord, QueuePause, ScheduleRecord]);
+/** How long the engine's loops may take to end. Milliseconds. */
+const STOP_TIMEOUT = 3_000;
+
+const entities = TypeOrmModule.forFeature([TaskRecord, QueuePause, ScheduleRecord, WorkerRecord]);
 
 /** Starts the engine when every provider is ready, and stops it, in order, before the database closes. */
 @Injectable()
@@ -43,68 +58,63 @@ class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShutdown {
     private readonly config: Config,
     private readonly registrar: BullRegistrar,
     private readonly registry: TaskRegistry,
-    private readonly queues: TaskQueues,
+    private readonly listener: Listener,
+    private readonly election: Election,
+    private readonly dispatcher: Dispatcher,
     private readonly processor: TaskProcessor,
-    private readonly relay: Relay,
-    private readonly reconciler: Reconciler,
+    private readonly runner: TaskRunner,
     private readonly scheduler: Scheduler,
+    private readonly maintenance: Maintenance,
     private readonly logger: TaskLogger,
   ) {}
 
   async onApplicationBootstrap(): Promise<void> {
     this.registry.load();
     await this.scheduler.load();
+    this.listener.on('cancel', (id) => this.runner.interrupt(id, 'cancelled'));
+    this.dispatcher.onLost = () => this.runner.interruptAll('lock lost');
+    this.listener.start();
+    this.election.start();
+    await this.dispatcher.start();
     this.registrar.register();
-    for (const queue of this.queues.all()) {
-      queue.on('error', (error) => this.logger.trouble(queue.name, error));
-    }
-    // On Postgres, a queue whose first connection fails never makes another one: better not to start.
-    if (this.config.REDIS_ADDRESS === undefined) await this.processor.ready();
-    this.processor.start((queue) => this.reconciler.suspect(queue));
-    this.relay.start();
-    this.reconciler.start();
+    this.processor.start((queue) => this.dispatcher.regained(queue));
     this.scheduler.start();
+    this.maintenance.start();
     const types = this.registry.all().map((task) => task.policy.type);
-    this.logger.started(
-      this.config.QUEUE_WEIGHTS,
-      this.config.WORKER_CONCURRENCY,
-      types,
-      this.config.REDIS_ADDRESS === undefined ? 'postgres' : 'redis',
-    );
+    this.logger.started(this.config.QUEUE_WEIGHTS, this.config.WORKER_CONCURRENCY, types, this.dispatcher.name);
   }
 
   /** @throws Error when a task neither ended nor could be given back, once everything else has ended. */
   async beforeApplicationShutdown(): Promise<void> {
     // Before all else: a loop may wait for a database that is slow or away, and nothing new begins meanwhile.
+    this.dispatcher.halt();
     this.processor.halt();
-    const loops = { relay: this.relay, reconciler: this.reconciler, scheduler: this.scheduler };
     const [left] = await Promise.all([
       this.processor.stop(),
-      ...Object.entries(loops).map(async ([name, loop]) => {
-        if (!(await endsWithin(this.config.WORKER_SHUTDOWN_TIMEOUT, loop.stop()))) this.logger.leftBehind(name);
-      }),
+      this.end({ scheduler: this.scheduler, maintenance: this.maintenance, election: this.election }),
     ]);
-    await Promise.all(this.queues.all().map((queue) => queue.close()));
+    await this.end({ dispatcher: this.dispatcher });
+    await this.listener.stop();
     if (left > 0) throw new Error(`${left} running tasks neither ended nor could be given back`);
+  }
+
+  /** Stops them side by side, and waits for none that waits for a database which does not answer. */
+  private async end(parts: Record<string, { stop(): Promise<void> }>): Promise<void> {
+    await Promise.all(
+      Object.entries(parts).map(async ([name, part]) => {
+        if (!(await endsWithin(STOP_TIMEOUT, part.stop()))) this.logger.leftBehind(name);
+      }),
+    );
   }
 }
 
-/** Knows the tasks' payloads, and lets the queues go at the end. */
+/** Knows the tasks' payloads. */
 @Injectable()
-class AdminLifecycle implements OnApplicationBootstrap, BeforeApplicationShutdown {
-  constructor(
-    private readonly registry: TaskRegistry,
-    private readonly queues: TaskQueues,
-  ) {}
+class AdminLifecycle implements OnApplicationBootstrap {
+  constructor(private readonly registry: TaskRegistry) {}
 
   onApplicationBootstrap(): void {
     this.registry.load();
-    // Whoever asks a dispatcher that is away is told so; BullMQ would print every attempt to connect besides.
-    for (const queue of this.queues.all()) queue.on('error', () => undefined);
-  }
-
-  async beforeApplicationShutdown(): Promise<void> {
-    await Promise.all(this.queues.all().map((queue) => queue.close()));
   }
 }
 
@@ -120,6 +130,7 @@ export class TasksModule {
       providers: [
         faults,
         Ledger,
+        TasksPool,
         Waker,
         TaskDistributor,
         ...(options.correlationId ? [{ provide: CORRELATION_ID, useValue: options.correlationId }] : []),
@@ -139,25 +150,24 @@ export class TasksModule {
     const processors = config.QUEUE_WEIGHTS.queues.map((queue) => processorOf(queue.name));
     const providers: Provider[] = [
       ...adminProviders,
+      ...dispatch(config).providers,
       { provide: TASK_MIDDLEWARE, useValue: options.middleware ?? [] },
       { provide: QUEUE_PROCESSORS, useFactory: (...all: QueueProcessor[]) => all, inject: processors },
       ...processors,
       Completions,
       FailedTaskListener,
-      Reconciler,
-      Relay,
+      Maintenance,
       Scheduler,
       TaskEngine,
-      TaskLogger,
       TaskProcessor,
       TaskRunner,
     ];
     return {
       module: TasksModule,
       global: true,
-      imports: [entities, DiscoveryModule, ...queueModules(config)],
+      imports: [entities, DiscoveryModule, ...dispatch(config).imports],
       providers,
-      exports: [TaskAdmin, TaskDistributor, TaskQueues],
+      exports: [TaskAdmin, TaskDistributor, ...dispatch(config).exports],
     };
   }
 
@@ -166,8 +176,8 @@ export class TasksModule {
     return {
       module: TasksModule,
       global: true,
-      imports: [entities, DiscoveryModule, ...queueModules(config)],
-      providers: [...adminProviders, AdminLifecycle],
+      imports: [entities, DiscoveryModule, ...dispatch(config).imports],
+      providers: [...adminProviders, ...dispatch(config).providers, AdminLifecycle],
       exports: [TaskAdmin, TaskDistributor],
     };
   }
@@ -176,22 +186,67 @@ export class TasksModule {
 /** Arms what `FAULTS` asks for, in the fault tests. */
 const faults: Provider = { provide: Symbol('waybill.faults'), useFactory: ({ FAULTS }: Config) => armFaults(FAULTS), inject: [Config] };
 
-const adminProviders: Provider[] = [faults, Ledger, QueuePauses, TaskAdmin, TaskDistributor, TaskQueues, TaskRegistry, Waker];
+const adminProviders: Provider[] = [
+  faults,
+  Election,
+  Ledger,
+  Listener,
+  TaskAdmin,
+  TaskDistributor,
+  TaskLogger,
+  TaskRegistry,
+  TasksPool,
+  Waker,
+];
 
-function queueModules(config: Config): DynamicModule[] {
-  selectDispatcher(config);
+/** What the app's dispatcher is made of. */
+function dispatch(config: Config): Required<Pick<DynamicModule, 'imports' | 'providers' | 'exports'>> {
+  return config.REDIS_ADDRESS === undefined ? onLedger : onRedis(config, config.REDIS_ADDRESS);
+}
+
+// Registered by hand, when every provider is ready (nestjs/bull would run jobs before).
+const extraOptions = { manualRegistration: true };
+
+const onLedger = {
+  imports: [
+    BullModule.forRootAsync({
+      inject: [LedgerDispatcher],
+      // BullMQ's types know only Redis here; a TaskWorker knows the ledger.
+      useFactory: (dispatcher: LedgerDispatcher) => ({ connection: dispatcher as never }),
+      extraOptions,
+    }),
+    // Without a queue of BullMQ's: its workers are all that the ledger needs.
+    BullModule.registerQueue(),
+  ],
+  providers: [
+    Claims,
+    LedgerDispatcher,
+    Takeover,
+    WorkerLease,
+    { provide: Dispatcher, useExisting: LedgerDispatcher },
+    { provide: DispatchControl, useClass: LedgerControl },
+  ],
+  exports: [LedgerDispatcher],
+};
+
+function onRedis(config: Config, address: string) {
   BullModule.queueClass = TaskQueue;
-  const connection = connectionOptions(config);
-  return [
-    // Registered by hand, when every provider is ready (nestjs/bull would run jobs before).
-    BullModule.forRoot({ connection: {}, extraOptions: { manualRegistration: true } }),
-    BullModule.registerQueueAsync(
-      // After the database: on Postgres, a queue whose first connection fails never makes another one.
-      ...config.QUEUE_WEIGHTS.queues.map(({ name }) => ({
-        name,
-        inject: [DataSource],
-        useFactory: () => queueOptions(config, name, connection),
-      })),
-    ),
-  ];
+  const connection = redisConnection(address);
+  return {
+    imports: [
+      BullModule.forRoot({ connection: {}, extraOptions }),
+      BullModule.registerQueue(...config.QUEUE_WEIGHTS.queues.map(({ name }) => ({ name, ...queueOptions(config, name, connection) }))),
+    ],
+    providers: [
+      Handover,
+      Reconciler,
+      RedisControl,
+      RedisDispatcher,
+      Relay,
+      TaskQueues,
+      { provide: Dispatcher, useExisting: RedisDispatcher },
+      { provide: DispatchControl, useExisting: RedisControl },
+    ],
+    exports: [TaskQueues],
+  };
 }

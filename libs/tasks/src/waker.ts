@@ -1,52 +1,57 @@
 import { Injectable } from '@nestjs/common';
+import { escapeLiteral } from 'pg';
 import { DataSource, type EntityManager, type EntitySubscriberInterface, type QueryRunner } from 'typeorm';
-
-/** Workers listen on it for tasks that are due. */
-export const TASK_CHANNEL = 'waybill_task';
+import { TASK_CHANNEL } from './ledger/channels.js';
 
 /** The least time between two wake-ups of one process. Milliseconds. */
 const GAP = 2;
 
 /**
- * Wakes the relays when a transaction that wrote tasks has committed.
+ * Wakes the workers when a transaction that wrote tasks has committed.
  *
  * Afterwards and not within it: Postgres lets transactions that notify commit
  * only one after the other, each waiting for the disk, and so would make
  * distributing several times slower. One wake-up stands for all commits that
- * came meanwhile. One that is lost, with the process, costs the relays' poll.
+ * came meanwhile. One that is lost, with the process, costs the workers' poll.
  */
 @Injectable()
 export class Waker implements EntitySubscriberInterface {
-  private readonly writers = new WeakSet<QueryRunner>();
-  private woken = false;
+  /** The queues that an open transaction has written tasks for. */
+  private readonly written = new WeakMap<QueryRunner, Set<string>>();
+  private readonly woken = new Set<string>();
   private waking = false;
 
   constructor(private readonly dataSource: DataSource) {
     dataSource.subscribers.push(this);
   }
 
-  /** Wakes the relays as soon as what was written through the manager is there for all to see. */
-  afterCommitOf({ queryRunner }: EntityManager): void {
-    if (queryRunner?.isTransactionActive) this.writers.add(queryRunner);
-    else this.wake();
+  /** Wakes the workers of a queue as soon as what was written through the manager is there for all to see. */
+  afterCommitOf({ queryRunner }: EntityManager, queue: string): void {
+    if (!queryRunner?.isTransactionActive) return this.wake(queue);
+    const queues = this.written.get(queryRunner) ?? new Set();
+    this.written.set(queryRunner, queues.add(queue));
   }
 
   /** Called by TypeORM, also at the end of a savepoint. */
   afterTransactionCommit({ queryRunner }: { queryRunner: QueryRunner }): void {
-    if (!queryRunner.isTransactionActive && this.writers.delete(queryRunner)) this.wake();
+    if (queryRunner.isTransactionActive) return;
+    for (const queue of this.written.get(queryRunner) ?? []) this.wake(queue);
+    this.written.delete(queryRunner);
   }
 
-  private wake(): void {
-    this.woken = true;
+  /** Says that a queue has something to do. */
+  wake(queue: string): void {
+    this.woken.add(queue);
     if (!this.waking) void this.notify();
   }
 
   private async notify(): Promise<void> {
     this.waking = true;
-    while (this.woken) {
-      this.woken = false;
+    while (this.woken.size > 0) {
+      const queues = escapeLiteral([...this.woken].join(','));
+      this.woken.clear();
       // Nothing is lost with a notification: its own commit need not wait for the disk. (Statements that are sent at once are one transaction.)
-      await this.dataSource.query(`SET LOCAL synchronous_commit = off; NOTIFY ${TASK_CHANNEL}`).catch(() => undefined);
+      await this.dataSource.query(`SET LOCAL synchronous_commit = off; NOTIFY ${TASK_CHANNEL}, ${queues}`).catch(() => undefined);
       await new Promise((resolve) => setTimeout(resolve, GAP).unref());
     }
     this.waking = false;

@@ -6,12 +6,13 @@ import { Completions } from '../completions.js';
 import { TaskDistributor } from '../distributor.js';
 import { type Duration, milliseconds } from '../duration.js';
 import type { Outcome } from '../job.js';
-import { Ledger } from '../ledger.js';
+import { Ledger } from '../ledger/ledger.js';
 import { Waker } from '../waker.js';
 import { TaskRegistry } from '../registry.js';
 import { TaskRunner } from '../runner.js';
 import { type TaskHandler, policyOf } from '../task.js';
-import { QueuePause, ScheduleRecord, TaskRecord } from '../task-record.entity.js';
+import { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from '../ledger/task-record.entity.js';
+import { TasksPool } from '../ledger/tasks-pool.js';
 
 /** A drain that runs this many tasks has found one that never ends. */
 const TOO_MANY = 10_000;
@@ -89,6 +90,7 @@ export class TaskTestKit implements OnModuleInit {
         generation: task.generation,
         failures: task.failures,
         number: task.delivery + 1,
+        claimedBy: undefined,
         crashes: 0,
         createdAt: task.created.getTime(),
         requestId: task.request ?? undefined,
@@ -116,8 +118,8 @@ export class TasksTestingModule {
     return {
       module: TasksTestingModule,
       global: true,
-      imports: [TypeOrmModule.forFeature([TaskRecord, QueuePause, ScheduleRecord]), DiscoveryModule],
-      providers: [Completions, Ledger, TaskDistributor, TaskRegistry, TaskRunner, TaskTestKit, Waker],
+      imports: [TypeOrmModule.forFeature([TaskRecord, QueuePause, ScheduleRecord, WorkerRecord]), DiscoveryModule],
+      providers: [Completions, Ledger, TaskDistributor, TaskRegistry, TaskRunner, TasksPool, TaskTestKit, Waker],
       exports: [TaskDistributor, TaskTestKit],
     };
   }

@@ -1,10 +1,11 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
-import type { Backoff } from './backoff.js';
+import type { Backoff } from '../backoff.js';
 
 /**
- * `pending`: committed, not yet in BullMQ. `dispatched`: in BullMQ. `dead`:
- * buried. `completed`: kept for its retention or its uniqueness; any other task
- * is deleted when it completes.
+ * `pending`: committed; it waits for its time, for a worker to claim it, or for the
+ * worker that has claimed it. `dispatched`: handed to BullMQ on Redis. `dead`:
+ * buried. `completed`: kept for its retention or its uniqueness; any other task is
+ * deleted when it completes.
  */
 export type TaskState = 'pending' | 'dispatched' | 'dead' | 'completed';
 
@@ -29,7 +30,8 @@ export interface HistoryEntry {
 
 /** A row of the ledger: a task, from the commit that made it until it is completed or buried. */
 @Entity('task')
-@Index('task_pending', ['id'], { where: "state = 'pending'" })
+@Index('task_ready', ['queue', 'runAt', 'id'], { where: "state = 'pending' AND NOT quarantined" })
+@Index('task_quarantine', ['queue', 'runAt', 'id'], { where: "state = 'pending' AND quarantined" })
 @Index('task_dispatched', ['verifiedAt'], { where: "state = 'dispatched'" })
 @Index('task_finished', ['finishedAt'], { where: "state IN ('dead', 'completed')" })
 @Index('task_kept', ['keepUntil'], { where: "state = 'completed'" })
@@ -79,9 +81,17 @@ export class TaskRecord {
   @Column('integer', { default: 0 })
   generation: number;
 
-  /** The newest delivery that has begun: an older one can commit nothing. */
+  /** The newest delivery that has begun, or on the ledger the number of the claim: an older one can commit nothing. */
   @Column('integer', { default: 0 })
   delivery: number;
+
+  /** The worker that has claimed the task from the ledger. A claim of a worker that is no more is void. */
+  @Column('integer', { name: 'claimed_by', nullable: true })
+  claimedBy: number | null;
+
+  /** Whether the task has lost a worker that had claimed it: from then on it is claimed by itself. */
+  @Column('boolean', { default: false })
+  quarantined: boolean;
 
   @Column('integer', { default: 0 })
   failures: number;
@@ -120,6 +130,26 @@ export class TaskRecord {
   /** Until when a completed task is kept. */
   @Column('timestamptz', { name: 'keep_until', nullable: true })
   keepUntil: Date | null;
+}
+
+/** A worker process that claims tasks from the ledger. */
+@Entity('task_worker')
+export class WorkerRecord {
+  @PrimaryColumn('integer', { generated: 'identity', generatedIdentity: 'ALWAYS' })
+  id: number;
+
+  @Column('text')
+  host: string;
+
+  @Column('integer')
+  pid: number;
+
+  @Column('timestamptz', { name: 'started_at', default: () => 'now()' })
+  startedAt: Date;
+
+  /** Until when it is taken to be alive without another word of it. */
+  @Column('timestamptz', { name: 'lease_until' })
+  leaseUntil: Date;
 }
 
 /** A queue that an operator has paused. In the database, because a flushed Redis forgets it. */

@@ -1,16 +1,16 @@
-import { Injectable } from '@nestjs/common';
+import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { getQueueToken } from '@nestjs/bullmq';
 import { Config } from '@app/config';
 import type { Queue } from 'bullmq';
-import type { JobData } from './job.js';
+import type { JobData } from '../../job.js';
 
 /** A field of a queue's metadata in BullMQ; what it holds is of no interest. */
 const ASKED = 'waybill-asked';
 
 /** The BullMQ queues of `QUEUE_WEIGHTS`, by name. */
 @Injectable()
-export class TaskQueues {
+export class TaskQueues implements OnApplicationBootstrap, OnApplicationShutdown {
   readonly names: readonly string[];
 
   constructor(
@@ -18,6 +18,16 @@ export class TaskQueues {
     config: Config,
   ) {
     this.names = config.QUEUE_WEIGHTS.queues.map((queue) => queue.name);
+  }
+
+  onApplicationBootstrap(): void {
+    // Whoever asks a dispatcher that is away is told so; BullMQ would print every attempt to connect besides.
+    for (const queue of this.all()) queue.on('error', () => undefined);
+  }
+
+  /** After the engine has stopped, which uses them to its end. */
+  async onApplicationShutdown(): Promise<void> {
+    await Promise.all(this.all().map((queue) => queue.close()));
   }
 
   /** @throws Error when no queue of that name is configured. */

@@ -2,51 +2,13 @@ import { Injectable } from '@nestjs/common';
 import { faultPoint } from '@app/faults';
 import { describeError } from '@app/redaction';
 import { DataSource, type EntityManager, type QueryRunner } from 'typeorm';
-import type { Client, ClientBase, QueryResult } from 'pg';
+import type { Client } from 'pg';
 import { isTransient } from '@app/postgres';
-import { HookFailed, StaleAttempt, TaskTimeout } from './errors.js';
-import { toJson } from './json.js';
-import type { DeathReason } from './task.js';
+import { HookFailed, StaleAttempt, TaskTimeout } from '../errors.js';
+import { toJson } from '../json.js';
+import type { DeathReason } from '../task.js';
 import type { StoredOptions } from './task-record.entity.js';
-
-/** Workers listen on it for the ids of tasks that are cancelled while they run. */
-export const CANCEL_CHANNEL = 'waybill_task_cancel';
-
-/** How many pending tasks are taken at a time. */
-export const CLAIM_SIZE = 500;
-
-/**
- * Takes pending tasks and marks them. Prepared, since planning it costs twice
- * what running it does, and by hand, because it must go out together with
- * what comes before it.
- */
-const PREPARE_CLAIM = `PREPARE waybill_claim AS
-  WITH claimed AS (
-    UPDATE task SET state = 'dispatched', dispatched_at = now(), verified_at = clock_timestamp()
-    WHERE id = ANY(ARRAY(SELECT id FROM task WHERE state = 'pending' ORDER BY id LIMIT ${CLAIM_SIZE} FOR UPDATE SKIP LOCKED))
-    RETURNING id, type, queue, payload, version, options, request_id AS "requestId", generation, failures, created_at AS "createdAt",
-      (options ? 'retention' OR unique_until IS NOT NULL) AS keep,
-      GREATEST(0, ceil(EXTRACT(epoch FROM run_at - clock_timestamp()) * 1000))::float8 AS delay)
-  SELECT * FROM claimed ORDER BY id`;
-
-/** The connections that have it prepared. */
-const claimers = new WeakSet<ClientBase>();
-
-/**
- * Begins a transaction and claims, in one round trip.
- *
- * A relay whose connection has died would keep its tasks locked for as long as
- * the server waits for it: 10 s, of which the dispatcher is given 5. The commit
- * need not wait for the disk: a mark that a crash of the server takes back has
- * the task added again, and the job id makes that harmless. And the pending tasks
- * are read along their index, since a bitmap or a scan would read those again
- * that were dispatched before, all of them, until the next vacuum: an index scan
- * remembers which of its entries are dead.
- */
-const CLAIM = `BEGIN;
-  SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL synchronous_commit = off;
-  SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off;
-  EXECUTE waybill_claim`;
+import { TasksPool } from './tasks-pool.js';
 
 /** Any number; whoever purges holds the advisory lock of it. */
 const PURGE_LOCK = 7_309_453_013;
@@ -108,6 +70,8 @@ export interface Claim {
   id: string;
   generation: number;
   delivery: number;
+  /** The worker that has claimed the task from the ledger; undefined where BullMQ on Redis has delivered it. */
+  claimedBy: number | undefined;
 }
 
 /** What a dispatched task is known by in BullMQ. */
@@ -119,8 +83,12 @@ export interface DispatchedTask {
 
 const LIVE = `state IN ('pending', 'dispatched')`;
 const STALE = 'the task is done, cancelled, or run by a newer attempt';
-/** The delivery $2.$3 is the newest of the task $1 that has begun. */
-const OWNED = `id = $1 AND generation = $2 AND delivery <= $3 AND ${LIVE}`;
+/**
+ * The delivery $2.$3 is the newest of the task $1 that has begun, and the claim is still the worker's $4. The
+ * number alone does not say so: a claim that the server has forgotten in a crash is made once more by another
+ * worker, whose numbers are its own.
+ */
+const OWNED = `id = $1 AND generation = $2 AND delivery <= $3 AND claimed_by IS NOT DISTINCT FROM $4::int AND ${LIVE}`;
 /** A task that was kept, or whose `for` has passed, may still have a key that it holds no more: whoever wants it takes it away. */
 export const KEY_IS_FREE = `(unique_until <= now() OR (unique_until IS NULL AND NOT ${LIVE}))`;
 
@@ -144,16 +112,19 @@ export function withEvent(what: string, more: { error?: string; next?: string; w
   return `history = ${more.when === undefined ? story : `CASE WHEN ${more.when} THEN ${story} ELSE history END`}`;
 }
 
-const COMPLETE = `state = 'completed', finished_at = now(), progress = NULL,
+const COMPLETE = `state = 'completed', claimed_by = NULL, finished_at = now(), progress = NULL,
   keep_until = GREATEST(now() + COALESCE((options->>'retention')::float8, 0) * interval '1 ms', unique_until)`;
 
-/** All of the ledger's SQL. The table is the truth about every task; BullMQ only dispatches. */
+/** What becomes of tasks, in SQL: written, ended, looked for. The table is the truth about every task. */
 @Injectable()
 export class Ledger {
   /** The claims that a transaction is completing, by its connection. */
   private readonly completing = new WeakMap<QueryRunner, Claim>();
 
-  constructor(private readonly dataSource: DataSource) {}
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly pool: TasksPool,
+  ) {}
 
   /** Writes a task through the caller's transaction; with a unique key that is taken, finds the task that has it. */
   async insert(manager: EntityManager, task: NewTask): Promise<{ id: string; duplicate: boolean }> {
@@ -203,51 +174,18 @@ export class Ledger {
   }
 
   /**
-   * Takes up to {@link CLAIM_SIZE} pending tasks, marks them, and lets `dispatch`
-   * put them into BullMQ, in one transaction: when that fails they are pending
-   * again, and a crash before the commit repeats the batch.
-   *
-   * @returns how many there were.
-   */
-  async dispatchPending(dispatch: (tasks: PendingTask[]) => Promise<void>): Promise<number> {
-    const runner = this.dataSource.createQueryRunner();
-    try {
-      const connection = (await runner.connect()) as ClientBase;
-      if (!claimers.has(connection)) {
-        await connection.query(PREPARE_CLAIM);
-        claimers.add(connection);
-      }
-      // One result for each statement, which `pg` returns and its types do not know.
-      const results = (await connection.query(CLAIM)) as unknown as QueryResult<PendingTask>[];
-      const tasks = results.at(-1)!.rows;
-      if (tasks.length > 0) {
-        await faultPoint('relay.after-claim');
-        await dispatch(tasks);
-        await faultPoint('relay.before-mark');
-      }
-      await runner.query('COMMIT');
-      return tasks.length;
-    } catch (error) {
-      await runner.query('ROLLBACK').catch(() => undefined);
-      throw error;
-    } finally {
-      await runner.release();
-    }
-  }
-
-  /**
-   * Announces a delivery that may be a repeated one, and shuts out those before it.
+   * Announces a delivery by BullMQ on Redis that may be a repeated one, and shuts out those before it.
    *
    * @returns the crashes so far, or undefined when there is nothing left to do for this delivery.
    */
   async begin(claim: Claim, crashes: number): Promise<number | undefined> {
-    const [rows] = await this.dataSource.query<[{ crashes: number }[], number]>(
-      `UPDATE task SET delivery = $3, crashes = GREATEST(crashes, $4),
-              ${withEvent("'the worker crashed'", { when: '$4 > crashes' })}
+    const [row] = await this.pool.rows<{ crashes: number }>(
+      `UPDATE task SET delivery = $3, crashes = GREATEST(crashes, $5::int),
+              ${withEvent("'the worker crashed'", { when: '$5::int > crashes' })}
        WHERE ${OWNED} RETURNING crashes`,
-      [claim.id, claim.generation, claim.delivery, crashes],
+      [...owned(claim), crashes],
     );
-    return rows[0]?.crashes;
+    return row?.crashes;
   }
 
   /**
@@ -257,17 +195,18 @@ export class Ledger {
    * whoever else touches many rows skips those that are locked.
    */
   async deleteCompleted(claims: readonly Claim[]): Promise<void> {
-    await this.dataSource.query(
+    await this.pool.change(
       // The ids once more: else a ledger that nobody has analyzed yet is read from one end to the other.
-      `DELETE FROM task USING unnest($1::uuid[], $2::int[], $3::int[]) AS done (id, generation, delivery)
-       WHERE task.id = ANY($1) AND task.id = done.id AND task.generation = done.generation AND task.delivery <= done.delivery AND ${LIVE}`,
-      [claims.map((c) => c.id), claims.map((c) => c.generation), claims.map((c) => c.delivery)],
+      `DELETE FROM task USING unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) AS done (id, generation, delivery, claimed_by)
+       WHERE task.id = ANY($1) AND task.id = done.id AND task.generation = done.generation AND task.delivery <= done.delivery
+         AND task.claimed_by IS NOT DISTINCT FROM done.claimed_by AND ${LIVE}`,
+      [claims.map((c) => c.id), claims.map((c) => c.generation), claims.map((c) => c.delivery), claims.map((c) => c.claimedBy ?? null)],
     );
   }
 
   /** Marks a finished task that is to be kept, with its result. */
   async keepCompleted(claim: Claim, result: unknown): Promise<void> {
-    await this.dataSource.query(`UPDATE task SET ${COMPLETE}, result = $4 WHERE ${OWNED}`, [...owned(claim), resultJson(result)]);
+    await this.pool.change(`UPDATE task SET ${COMPLETE}, result = $5::jsonb WHERE ${OWNED}`, [...owned(claim), resultJson(result)]);
   }
 
   /**
@@ -314,17 +253,17 @@ export class Ledger {
 
   /** Adds the handler's result to a task that {@link completeWith} has completed and kept. */
   async keepResult(claim: Claim, result: unknown): Promise<void> {
-    await this.dataSource.query(
-      `UPDATE task SET result = $4 WHERE id = $1 AND generation = $2 AND delivery <= $3 AND state = 'completed'`,
-      [...owned(claim), resultJson(result)],
+    await this.pool.change(
+      `UPDATE task SET result = $4::jsonb WHERE id = $1 AND generation = $2 AND delivery <= $3 AND state = 'completed'`,
+      [claim.id, claim.generation, claim.delivery, resultJson(result)],
     );
   }
 
   /** Records an attempt that failed and when the next one is due. */
   async recordFailure(claim: Claim, failures: number, error: string, delay: number): Promise<void> {
-    await this.dataSource.query(
-      `UPDATE task SET failures = $4, error = $5, run_at = now() + $6::float8 * interval '1 ms',
-              ${withEvent("'attempt ' || $4::int || ' failed'", { error: '$5::text', next: "now() + $6::float8 * interval '1 ms'" })}
+    await this.pool.change(
+      `UPDATE task SET claimed_by = NULL, failures = $5::int, error = $6, run_at = now() + $7::float8 * interval '1 ms',
+              ${withEvent("'attempt ' || $5::int || ' failed'", { error: '$6::text', next: "now() + $7::float8 * interval '1 ms'" })}
        WHERE ${OWNED}`,
       [...owned(claim), failures, error, delay],
     );
@@ -332,11 +271,11 @@ export class Ledger {
 
   /** Records that a task was put off. One that is put off again and again for one reason keeps the rest of its story. */
   async recordSnooze(claim: Claim, reason: string, delay: number): Promise<void> {
-    await this.dataSource.query(
-      `UPDATE task SET run_at = now() + $5::float8 * interval '1 ms',
-              ${withEvent("'put off: ' || $4::text", {
-                next: "now() + $5::float8 * interval '1 ms'",
-                instead: `history->-1->>'what' = left('put off: ' || $4::text, ${EVENT_LENGTH})`,
+    await this.pool.change(
+      `UPDATE task SET claimed_by = NULL, run_at = now() + $6::float8 * interval '1 ms',
+              ${withEvent("'put off: ' || $5::text", {
+                next: "now() + $6::float8 * interval '1 ms'",
+                instead: `history->-1->>'what' = left('put off: ' || $5::text, ${EVENT_LENGTH})`,
               })}
        WHERE ${OWNED}`,
       [...owned(claim), reason, delay],
@@ -369,10 +308,10 @@ export class Ledger {
       connection = (await runner.connect()) as Client;
       await runner.startTransaction();
       const [, count]: [unknown, number] = await runner.query(
-        `UPDATE task SET state = 'dead', finished_at = now(), failures = $4, reason = $5, error = $6,
+        `UPDATE task SET state = 'dead', claimed_by = NULL, finished_at = now(), failures = $5::int, reason = $6, error = $7,
                 unique_key = CASE WHEN unique_until > now() THEN unique_key END,
                 released_key = CASE WHEN unique_until IS NULL THEN unique_key END,
-                ${withEvent("'buried: ' || $5::text", { error: '$6::text' })}
+                ${withEvent("'buried: ' || $6::text", { error: '$7::text' })}
          WHERE ${OWNED}`,
         [...owned(claim), failures, reason, error],
       );
@@ -392,12 +331,12 @@ export class Ledger {
 
   /** @throws RangeError for what JSON cannot hold, and for more than 64 KiB. */
   async recordProgress(claim: Claim, value: unknown): Promise<void> {
-    await this.dataSource.query(`UPDATE task SET progress = $4 WHERE ${OWNED}`, [...owned(claim), toJson(value, 'the progress')]);
+    await this.pool.change(`UPDATE task SET progress = $5::jsonb WHERE ${OWNED}`, [...owned(claim), toJson(value, 'the progress')]);
   }
 
   /** Dispatched tasks that BullMQ has not been asked about for the longest time, none of them for less than `age` milliseconds. */
   async leastVerified(age: number, limit: number): Promise<DispatchedTask[]> {
-    return this.dataSource.query(
+    return this.pool.rows(
       `SELECT id, queue, generation FROM task
        WHERE state = 'dispatched' AND verified_at < now() - $1::float8 * interval '1 ms' ORDER BY verified_at LIMIT $2`,
       [age, limit],
@@ -406,7 +345,7 @@ export class Ledger {
 
   /** Dispatched tasks of a queue in the order of their ids, after the one given. */
   async dispatchedPage(queue: string, before: Date, after: string | undefined, limit: number): Promise<DispatchedTask[]> {
-    return this.dataSource.query(
+    return this.pool.rows(
       `SELECT id, queue, generation FROM task
        WHERE state = 'dispatched' AND queue = $1 AND dispatched_at < $2 AND ($3::uuid IS NULL OR id > $3) ORDER BY id LIMIT $4`,
       [queue, before, after ?? null, limit],
@@ -415,7 +354,7 @@ export class Ledger {
 
   /** Notes that BullMQ knows the tasks; one that is locked is asked about again. */
   async recordVerified(tasks: readonly DispatchedTask[]): Promise<void> {
-    await this.dataSource.query(
+    await this.pool.change(
       `UPDATE task SET verified_at = now() WHERE id = ANY(ARRAY(
          SELECT id FROM task WHERE id = ANY($1::uuid[]) AND state = 'dispatched' FOR NO KEY UPDATE SKIP LOCKED))`,
       [tasks.map((task) => task.id)],
@@ -429,7 +368,7 @@ export class Ledger {
    * @param what has happened to them, for their history.
    */
   async dispatchAnew(tasks: readonly DispatchedTask[], what = 'lost by the dispatcher, dispatched anew'): Promise<number> {
-    const [, count] = await this.dataSource.query<[unknown, number]>(
+    return this.pool.change(
       `UPDATE task SET state = 'pending', generation = generation + 1, delivery = 0,
               ${withEvent('$3::text')}
        WHERE id = ANY(ARRAY(
@@ -437,7 +376,6 @@ export class Ledger {
          WHERE task.id = ANY($1) AND state = 'dispatched' FOR NO KEY UPDATE OF task SKIP LOCKED))`,
       [tasks.map((task) => task.id), tasks.map((task) => task.generation), what],
     );
-    return count;
   }
 
   /**
@@ -447,8 +385,8 @@ export class Ledger {
    * @returns how many, none while another process is at it; and where it ended.
    */
   async purgeCompleted(limit: number, after: Date | undefined): Promise<{ count: number; last: Date | undefined }> {
-    const [{ count, last }] = await this.dataSource.query<[{ count: number; last: Date | null }]>(PURGE, [limit, after ?? '-infinity']);
-    return { count, last: last ?? undefined };
+    const [purged] = await this.pool.rows<{ count: number; last: Date | null }>(PURGE, [limit, after ?? '-infinity']);
+    return { count: purged!.count, last: purged!.last ?? undefined };
   }
 }
 
@@ -476,7 +414,7 @@ async function runHook(runner: QueryRunner, onDead: (manager: EntityManager) => 
   await Promise.race([hook(), timeout]).finally(() => clearTimeout(timer));
 }
 
-const owned = (claim: Claim) => [claim.id, claim.generation, claim.delivery];
+const owned = (claim: Claim) => [claim.id, claim.generation, claim.delivery, claim.claimedBy ?? null];
 
 /** A handler's result as JSON; one that cannot be kept is no reason to do the work once more, so the row says why. */
 function resultJson(result: unknown): string | null {

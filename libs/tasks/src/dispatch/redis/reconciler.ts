@@ -1,14 +1,14 @@
 import { Injectable } from '@nestjs/common';
-import { Config } from '@app/config';
 import type { Queue } from 'bullmq';
-import { answered } from './deadline.js';
-import { isOutOfMemory, jobId, taskOf } from './dispatcher.js';
-import type { JobData } from './job.js';
-import { type DispatchedTask, Ledger } from './ledger.js';
-import { Loop } from './loop.js';
-import { QueuePauses } from './queue-pauses.js';
+import { answered } from '../../deadline.js';
+import { type JobData, jobIdOf, taskOf } from '../../job.js';
+import { Election } from '../../ledger/election.js';
+import { type DispatchedTask, Ledger } from '../../ledger/ledger.js';
+import { Loop } from '../../loop.js';
+import { TaskLogger } from '../../task-logger.js';
+import { isOutOfMemory } from './connection.js';
 import { TaskQueues } from './queues.js';
-import { TaskLogger } from './task-logger.js';
+import { RedisControl } from './redis-control.js';
 
 /** Milliseconds. */
 const INTERVAL = 5_000;
@@ -17,7 +17,6 @@ const ASK_DEADLINE = 10_000;
 /** How many tasks are asked for in every turn, in case that single ones were lost. */
 const SAMPLE = 100;
 const PAGE = 500;
-const PURGE_SIZE = 1_000;
 
 /** How long BullMQ remembers jobs that have ended, in milliseconds: until then, adding one again does nothing. The ledger keeps the buried tasks. */
 const MEMORY = { completed: 60_000, failed: 3_600_000 } as const;
@@ -32,8 +31,8 @@ const MARKER = 'waybill';
 /**
  * Finds tasks that the ledger has dispatched and BullMQ no longer knows, and has
  * them dispatched anew: after a FLUSHALL, a restart without a file, a failover
- * that lost its newest writes. It also deletes what has had its time: completed
- * tasks that were kept, and BullMQ's memory of jobs that have ended.
+ * that lost its newest writes. It also has BullMQ forget jobs that have ended. One
+ * process of all does it.
  */
 @Injectable()
 export class Reconciler {
@@ -42,30 +41,24 @@ export class Reconciler {
     INTERVAL,
     (error) => this.logger.trouble('reconciler', error),
   );
-  private readonly purging = new Loop(
-    () => this.purge(),
-    INTERVAL,
-    (error) => this.logger.trouble('purge', error),
-  );
   private readonly suspects = new Set<string>();
   private stopped = false;
 
   constructor(
-    private readonly config: Config,
     private readonly ledger: Ledger,
     private readonly queues: TaskQueues,
-    private readonly pauses: QueuePauses,
+    private readonly control: RedisControl,
+    private readonly election: Election,
     private readonly logger: TaskLogger,
   ) {}
 
   start(): void {
     this.loop.start();
-    this.purging.start();
   }
 
   async stop(): Promise<void> {
     this.stopped = true;
-    await Promise.all([this.loop.stop(), this.purging.stop()]);
+    await this.loop.stop();
   }
 
   /** Has every task of a queue looked for: its dispatcher was away, and may have come back with less. */
@@ -75,13 +68,14 @@ export class Reconciler {
   }
 
   private async reconcile(): Promise<void> {
+    if (this.election.heldFor === undefined) return;
     // First, because a Redis that is full refuses everything else.
     for (const queue of this.queues.all()) await this.forget(queue);
     for (const queue of this.queues.all()) {
       const marker = await answered(queue.getBackend().getQueueMetaField(MARKER), ASK_DEADLINE);
       if (marker === null) this.suspects.add(queue.name);
     }
-    await this.pauses.restore();
+    await this.control.restorePauses();
     const sample = await this.ledger.leastVerified(MIN_AGE, SAMPLE);
     for (const queue of await this.restore(sample)) this.suspects.add(queue);
     for (const name of this.suspects) {
@@ -99,8 +93,7 @@ export class Reconciler {
   /**
    * Has BullMQ forget old jobs, and the oldest of more than it may remember. It
    * would do so itself at the end of every job (`removeOnComplete`), which costs
-   * each of them a search, and on Postgres has the workers wait for one another
-   * until the server ends one of them.
+   * each of them a search.
    *
    * A Redis that is full would refuse every task for as long as it remembers those
    * that have ended: it is made to forget them all. When there are none it is full
@@ -108,8 +101,7 @@ export class Reconciler {
    * memory too.
    */
   private async forget(queue: Queue<JobData>): Promise<void> {
-    // On Postgres to count them is to read them, and the disk is large.
-    const counts = this.config.REDIS_ADDRESS === undefined ? {} : await answered(queue.getJobCounts('completed', 'failed'), ASK_DEADLINE);
+    const counts = await answered(queue.getJobCounts('completed', 'failed'), ASK_DEADLINE);
     let isFull = false;
     let forgotten = 0;
     for (const state of ['completed', 'failed'] as const) {
@@ -154,16 +146,6 @@ export class Reconciler {
     this.logger.takenBack(queue.name, await this.ledger.dispatchAnew(tasks, 'taken back from a dispatcher that is full'));
   }
 
-  /** Apart from the rest: it needs no dispatcher, and may take long when much has had its time. */
-  private async purge(): Promise<void> {
-    let count: number;
-    let last: Date | undefined;
-    do {
-      ({ count, last } = await this.ledger.purgeCompleted(PURGE_SIZE, last));
-    } while (count === PURGE_SIZE && !this.stopped);
-    this.logger.well('purge');
-  }
-
   private async sweep(queue: string): Promise<void> {
     const before = new Date();
     let page: DispatchedTask[];
@@ -199,7 +181,7 @@ export class Reconciler {
    * the other, which stops it for a second when a million tasks wait.
    */
   private async ask(queue: Queue<JobData>, tasks: readonly DispatchedTask[]): Promise<boolean[]> {
-    const jobs = await Promise.all(tasks.map((task) => queue.getJob(jobId(task))));
+    const jobs = await Promise.all(tasks.map((task) => queue.getJob(jobIdOf({ id: task.id, generation: task.generation }))));
     return jobs.map((job) => job !== undefined && job.finishedOn === undefined);
   }
 }

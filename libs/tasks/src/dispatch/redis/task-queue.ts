@@ -1,10 +1,10 @@
 import { Queue, type QueueOptions } from 'bullmq';
-import { CLOSE_TIMEOUT, endsWithin } from './deadline.js';
-import { queueConnection, releaseQueueConnection } from './dispatcher.js';
+import { CLOSE_TIMEOUT, endsWithin } from '../../deadline.js';
+import { queueConnection, releaseQueueConnection } from './connection.js';
 
 /** A BullMQ queue that shares its connection with the others, and whose closing waits for no dispatcher that does not answer. */
 export class TaskQueue extends Queue {
-  private readonly release: () => Promise<void>;
+  private readonly release: () => void;
   private ending: Promise<void> | undefined;
 
   constructor(name: string, options: QueueOptions) {

@@ -1,0 +1,19 @@
+/** Hands the ledger's tasks to the workers of BullMQ: the ledger itself does so, or Redis. */
+export abstract class Dispatcher {
+  abstract readonly name: 'ledger' | 'redis';
+
+  /** Called when this process was taken for dead, and others run what it runs. */
+  onLost: () => void = () => undefined;
+
+  /** Resolves when workers may ask for tasks. */
+  abstract start(): Promise<void>;
+
+  /** Told that a queue's dispatcher was away and is back. */
+  abstract regained(queue: string): void;
+
+  /** Hands out nothing more, from now on. */
+  abstract halt(): void;
+
+  /** Called when the tasks have ended or were given back. */
+  abstract stop(): Promise<void>;
+}

@@ -1,0 +1,95 @@
+import { Injectable } from '@nestjs/common';
+import { Config } from '@app/config';
+import { Claims } from '../ledger/claims.js';
+import { Listener } from '../ledger/listener.js';
+import { Takeover } from '../ledger/takeover.js';
+import { WorkerLease } from '../ledger/worker-lease.js';
+import { TaskLogger } from '../task-logger.js';
+import { Waker } from '../waker.js';
+import { Dispatcher } from './dispatcher.js';
+import { LedgerBackend } from './ledger-backend.js';
+import { QuarantineSlot } from './quarantine-slot.js';
+import { QueueClaims } from './queue-claims.js';
+import { Releases } from './releases.js';
+
+/** The ledger itself, on which BullMQ's workers work through a {@link LedgerBackend} for each queue. */
+@Injectable()
+export class LedgerDispatcher extends Dispatcher {
+  readonly name = 'ledger';
+  private readonly slot = new QuarantineSlot();
+  private readonly queues: ReadonlyMap<string, QueueClaims>;
+  private readonly releases: Releases;
+
+  constructor(
+    config: Config,
+    claims: Claims,
+    waker: Waker,
+    private readonly lease: WorkerLease,
+    private readonly listener: Listener,
+    private readonly takeover: Takeover,
+    logger: TaskLogger,
+  ) {
+    super();
+    this.releases = new Releases(
+      claims,
+      (queues) => {
+        for (const queue of queues) {
+          this.queues.get(queue)?.wake();
+          waker.wake(queue);
+        }
+      },
+      (error) => logger.trouble('releases', error),
+    );
+    const release = this.releases.add.bind(this.releases);
+    this.queues = new Map(
+      config.QUEUE_WEIGHTS.queues.map(({ name }) => [name, new QueueClaims(name, { claims, worker: () => lease.id, slot: this.slot, release })]),
+    );
+    this.slot.onFree = () => {
+      for (const queue of this.queues.values()) queue.wakeQuarantine();
+    };
+  }
+
+  /** BullMQ's store for one queue. */
+  backend(queue: string): LedgerBackend {
+    const claims = this.queues.get(queue);
+    if (!claims) throw new Error(`the queue "${queue}" is not in QUEUE_WEIGHTS`);
+    return new LedgerBackend(queue, {
+      claims,
+      release: (release) => this.releases.add(release),
+      onQuarantinedEnd: () => this.slot.free(),
+    });
+  }
+
+  async start(): Promise<void> {
+    this.lease.onLost = () => {
+      for (const queue of this.queues.values()) queue.forget();
+      this.onLost();
+    };
+    await this.lease.start();
+    this.releases.start();
+    this.takeover.start();
+    this.listener.on('task', (names) => {
+      for (const name of names.split(',')) this.queues.get(name)?.wake();
+    });
+    this.listener.on('connected', () => {
+      for (const queue of this.queues.values()) queue.wake();
+    });
+    this.listener.on('cancel', (id) => {
+      for (const queue of this.queues.values()) queue.drop(id);
+    });
+    this.listener.on('pause', (name) => void this.queues.get(name)?.giveBack());
+  }
+
+  regained(): void {}
+
+  halt(): void {
+    for (const queue of this.queues.values()) void queue.halt();
+  }
+
+  async stop(): Promise<void> {
+    await this.takeover.stop();
+    await Promise.all([...this.queues.values()].map((queue) => queue.halt()));
+    await this.releases.stop();
+    await this.lease.stop();
+  }
+}

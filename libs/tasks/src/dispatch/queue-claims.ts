@@ -1,0 +1,309 @@
+import { faultPoint } from '@app/faults';
+import type { ClaimedTask, Claims, Release } from '../ledger/claims.js';
+import type { QuarantineSlot } from './quarantine-slot.js';
+
+/** Milliseconds. */
+const POLL_INTERVAL = 2_000;
+/** After so long the server has ended a statement whose answer was lost. */
+const STATEMENT_OVER = 15_000;
+
+/** How many tasks one statement claims at most, beside those that are asked for. */
+const MAX_AHEAD = 500;
+/** For how long ahead tasks are claimed, by how many were begun last. Milliseconds. */
+const AHEAD = 10;
+/** How long a claimed task may wait until it is given back. Milliseconds; an idle process elsewhere then has it within 50. */
+const HOLD = 20;
+/** For how long nothing is claimed ahead after that. Milliseconds. */
+const CALM = 1_000;
+/** The least time between two claims while they bring something. Milliseconds. */
+const GAP = 2;
+/** How often at least a claim begins at the start of the queue. Milliseconds. */
+const REWIND_INTERVAL = 250;
+
+/** What {@link QueueClaims} needs of its surroundings. */
+export interface Surroundings {
+  claims: Pick<Claims, 'nextNumber' | 'claim' | 'claimQuarantined' | 'nextDue' | 'undo'>;
+  /** The id of this process. */
+  worker: () => number;
+  slot: QuarantineSlot;
+  release: (release: Release) => Promise<void>;
+}
+
+/** A claim whose answer was lost: what it has taken is given up, now, and once more when the server cannot be at it any longer. */
+interface LostAnswer {
+  worker: number;
+  number: number;
+  undoAt: number;
+  isUndone: boolean;
+}
+
+interface Asker {
+  resolve: (task: ClaimedTask | undefined) => void;
+  reject: (error: unknown) => void;
+}
+
+interface Held {
+  task: ClaimedTask;
+  since: number;
+}
+
+/**
+ * The claims of one queue by one process: slots ask it for tasks, one by one, and
+ * it claims them from the ledger in batches.
+ *
+ * While slots begin tasks quickly, some are claimed ahead, as many as will be begun
+ * in the next {@link AHEAD} milliseconds; they wait here. What waits for longer than
+ * {@link HOLD} goes back, for another process may be idle, and for a while nothing
+ * is claimed ahead. So beside slow handlers nothing waits here.
+ *
+ * A claim begins where the last one ended, since a snapshot that somebody holds
+ * keeps the entries of deleted rows alive at the start of the queue, and each claim
+ * would read them all. Tasks that became visible behind that point (a transaction
+ * that committed late, a task that was given back) are found by the claims that
+ * begin at the start, as every one does that follows one which brought less than
+ * was asked for, and at least one in {@link REWIND_INTERVAL} ms.
+ */
+export class QueueClaims {
+  private held: Held[] = [];
+  private askers: Asker[] = [];
+  private waiters: (() => void)[] = [];
+  private claiming = false;
+  private halted = false;
+  /** Counts what may have brought something; a claim that has found nothing is told by it whether that still holds. */
+  private wakes = 0;
+  /** Until when there is nothing to claim, as far as is known. */
+  private dryUntil = 0;
+  private alarm: NodeJS.Timeout | undefined;
+  private holdTimer: NodeJS.Timeout | undefined;
+  private gapTimer: NodeJS.Timeout | undefined;
+  private cursor: string | undefined;
+  private rewoundAt = 0;
+  private claimedAt = 0;
+  private brought = 0;
+  private begun = 0;
+  private ahead = 0;
+  private calmUntil = 0;
+  private lookedAtQuarantine = 0;
+  private mayHoldQuarantined = true;
+  private lostAnswers: LostAnswer[] = [];
+
+  constructor(
+    private readonly queue: string,
+    private readonly surroundings: Surroundings,
+  ) {}
+
+  /** A task to begin now; undefined when there is none. @throws what the database says. */
+  async ask(): Promise<ClaimedTask | undefined> {
+    if (this.halted) return undefined;
+    const quarantined = await this.askQuarantine();
+    if (quarantined) return quarantined;
+    const next = this.held.shift();
+    if (next) {
+      this.begun += 1;
+      if (this.held.length <= this.ahead / 2) this.pump();
+      return next.task;
+    }
+    if (this.isDry || this.halted) return undefined;
+    return new Promise((resolve, reject) => {
+      this.askers.push({ resolve, reject });
+      this.pump();
+    });
+  }
+
+  /** Resolves when it is worth asking again. */
+  wait(milliseconds: number): Promise<void> {
+    if (!this.isDry || this.halted) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(end, milliseconds);
+      function end() {
+        clearTimeout(timer);
+        resolve();
+      }
+      this.waiters.push(end);
+    });
+  }
+
+  /** Says that the queue may have something to do. */
+  wake(): void {
+    this.wakes += 1;
+    this.dryUntil = 0;
+    clearTimeout(this.alarm);
+    const waiters = this.waiters;
+    this.waiters = [];
+    for (const end of waiters) end();
+  }
+
+  /** Says that a task may be in quarantine, or that another one may begin. */
+  wakeQuarantine(): void {
+    this.mayHoldQuarantined = true;
+    this.wake();
+  }
+
+  /** Forgets a task that was cancelled, if it waits here. */
+  drop(id: string): void {
+    this.held = this.held.filter(({ task }) => task.id !== id);
+  }
+
+  /** Gives back what waits here. Resolves when the ledger has it. */
+  async giveBack(): Promise<void> {
+    const held = this.held;
+    this.held = [];
+    await Promise.all(held.map(({ task }) => this.surroundings.release({ task })));
+  }
+
+  /** What was claimed is not this process's any more. */
+  forget(): void {
+    this.held = [];
+    this.wakeQuarantine();
+  }
+
+  /** Claims nothing more, gives back what waits here, and answers whoever waits. */
+  async halt(): Promise<void> {
+    this.halted = true;
+    clearTimeout(this.gapTimer);
+    clearTimeout(this.holdTimer);
+    this.wake();
+    if (!this.claiming) this.answer([]);
+    await this.giveBack();
+  }
+
+  private get isDry(): boolean {
+    return performance.now() < this.dryUntil;
+  }
+
+  private async askQuarantine(): Promise<ClaimedTask | undefined> {
+    const { slot, claims, worker } = this.surroundings;
+    const now = performance.now();
+    if (!slot.isFree || !(this.mayHoldQuarantined || now - this.lookedAtQuarantine > POLL_INTERVAL)) return undefined;
+    slot.take();
+    this.lookedAtQuarantine = now;
+    this.mayHoldQuarantined = false;
+    const claim = { worker: worker(), number: claims.nextNumber() };
+    let task: ClaimedTask | undefined;
+    try {
+      await this.undoLost();
+      task = await claims.claimQuarantined(this.queue, claim.worker, claim.number);
+    } catch (error) {
+      this.lostAnswers.push({ ...claim, undoAt: 0, isUndone: false });
+      this.mayHoldQuarantined = true;
+      throw error;
+    } finally {
+      if (!task) slot.giveBack();
+    }
+    if (!task || !this.halted) return task;
+    await this.surroundings.release({ task });
+    slot.free();
+    return undefined;
+  }
+
+  /** Begins a claim, unless one is under way, or was so a moment ago. */
+  private pump(): void {
+    if (this.claiming || this.halted) return;
+    const rest = this.brought > 0 ? this.claimedAt + GAP - performance.now() : 0;
+    if (rest > 0) {
+      this.gapTimer ??= setTimeout(() => {
+        this.gapTimer = undefined;
+        this.pump();
+      }, rest);
+      return;
+    }
+    if (this.isDry && this.askers.length === 0) return;
+    this.claiming = true;
+    this.claim()
+      .catch((error: unknown) => this.fail(error))
+      .finally(() => {
+        this.claiming = false;
+        if (this.askers.length > 0) this.pump();
+      });
+  }
+
+  private async claim(): Promise<void> {
+    const { claims, worker } = this.surroundings;
+    await this.undoLost();
+    const now = performance.now();
+    this.ahead = this.countAhead(now);
+    const isRewound = this.cursor === undefined || now - this.rewoundAt > REWIND_INTERVAL;
+    if (isRewound) this.rewoundAt = now;
+    const size = Math.max(1, this.askers.length + this.ahead - this.held.length);
+    const { wakes } = this;
+    const claim = { worker: worker(), number: claims.nextNumber() };
+    let batch: Awaited<ReturnType<Claims['claim']>>;
+    try {
+      batch = await claims.claim(this.queue, claim.worker, claim.number, size, isRewound ? undefined : this.cursor);
+    } catch (error) {
+      this.lostAnswers.push({ ...claim, undoAt: 0, isUndone: false });
+      throw error;
+    }
+    await faultPoint('claims.after-claim');
+    this.brought = batch.tasks.length;
+    this.cursor = batch.cursor ?? this.cursor;
+    if (batch.lost > 0) this.wakeQuarantine();
+    this.answer(batch.tasks);
+    if (batch.tasks.length + batch.lost === size) return;
+    // Fewer than asked for. Behind the cursor there may be more; if that was looked at, the queue is empty.
+    if (!isRewound) this.cursor = undefined;
+    else if (wakes === this.wakes) await this.runDry(wakes);
+  }
+
+  /** Hands tasks to those that ask, and keeps the rest; those that are left are told that there is none once the queue is known to be empty. */
+  private answer(tasks: ClaimedTask[]): void {
+    if (this.halted) {
+      for (const task of tasks) void this.surroundings.release({ task });
+      for (const { resolve } of this.askers.splice(0)) resolve(undefined);
+      return;
+    }
+    const taken = this.askers.splice(0, tasks.length);
+    this.begun += taken.length;
+    for (const [index, { resolve }] of taken.entries()) resolve(tasks[index]);
+    const since = performance.now();
+    for (const task of tasks.slice(taken.length)) this.held.push({ task, since });
+    if (this.held.length > 0) this.watchHeld();
+  }
+
+  private async runDry(wakes: number): Promise<void> {
+    this.cursor = undefined;
+    this.ahead = 0;
+    for (const { resolve } of this.askers.splice(0)) resolve(undefined);
+    const due = await this.surroundings.claims.nextDue(this.queue);
+    if (wakes !== this.wakes || this.halted) return;
+    // A millisecond later than said, since a timer may be early.
+    const rest = Math.min(POLL_INTERVAL, (due ?? POLL_INTERVAL) + 1);
+    this.dryUntil = performance.now() + rest;
+    this.alarm = setTimeout(() => this.wake(), rest).unref();
+  }
+
+  private fail(error: unknown): void {
+    for (const { reject } of this.askers.splice(0)) reject(error);
+  }
+
+  private countAhead(now: number): number {
+    const elapsed = now - this.claimedAt;
+    const rate = elapsed > 100 || now < this.calmUntil ? 0 : this.begun / Math.max(elapsed, GAP);
+    this.claimedAt = now;
+    this.begun = 0;
+    return Math.min(MAX_AHEAD, Math.floor(rate * AHEAD));
+  }
+
+  private watchHeld(): void {
+    this.holdTimer ??= setTimeout(() => {
+      this.holdTimer = undefined;
+      const oldest = this.held[0];
+      if (!oldest || this.halted) return;
+      if (performance.now() - oldest.since < HOLD) return this.watchHeld();
+      this.calmUntil = performance.now() + CALM;
+      this.ahead = 0;
+      void this.giveBack();
+    }, HOLD);
+  }
+
+  private async undoLost(): Promise<void> {
+    for (const lost of this.lostAnswers) {
+      const now = performance.now();
+      if (lost.undoAt > now) continue;
+      await this.surroundings.claims.undo(this.queue, lost.worker, lost.number);
+      if (lost.isUndone) this.lostAnswers = this.lostAnswers.filter((other) => other !== lost);
+      lost.isUndone = true;
+      lost.undoAt = now + STATEMENT_OVER;
+    }
+  }
+}

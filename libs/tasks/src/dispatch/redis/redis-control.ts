@@ -1,0 +1,88 @@
+import { Injectable } from '@nestjs/common';
+import { DataSource, type EntityManager } from 'typeorm';
+import { answered } from '../../deadline.js';
+import { type JobData, jobIdOf } from '../../job.js';
+import { CANCEL_CHANNEL } from '../../ledger/channels.js';
+import { QueuePause } from '../../ledger/task-record.entity.js';
+import { DispatchControl, type Dispatched, type QueueCounts } from '../dispatch-control.js';
+import { TaskQueues } from './queues.js';
+import type { Job } from 'bullmq';
+
+/**
+ * BullMQ on Redis, as operators see it. Which queues are paused is kept in the
+ * database, because a flushed Redis forgets it.
+ *
+ * @throws DispatcherUnavailable when Redis does not answer.
+ */
+@Injectable()
+export class RedisControl extends DispatchControl {
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly queues: TaskQueues,
+  ) {
+    super();
+  }
+
+  async count(): Promise<ReadonlyMap<string, QueueCounts>> {
+    const counts = await Promise.all(
+      this.queues.all().map(async (queue): Promise<[string, QueueCounts]> => {
+        const { waiting = 0, active = 0, delayed = 0 } = await answered(queue.getJobCounts('waiting', 'active', 'delayed'));
+        return [queue.name, { waiting, active, delayed }];
+      }),
+    );
+    return new Map(counts);
+  }
+
+  async stateOf(task: Dispatched): Promise<string | undefined> {
+    return answered(this.find(task).then((job) => job?.getState()));
+  }
+
+  async remove(task: Dispatched, manager: EntityManager): Promise<boolean> {
+    // At once, because a job whose task is gone would still make its first attempt.
+    const isRunning = await answered(this.removeJob(task));
+    if (isRunning) await manager.query(`SELECT pg_notify('${CANCEL_CHANNEL}', $1)`, [task.id]);
+    return isRunning;
+  }
+
+  /** When Redis does not answer, it takes effect once that is back. */
+  async pause(queue: string): Promise<void> {
+    await this.dataSource.getRepository(QueuePause).upsert({ queue, pausedAt: new Date() }, ['queue']);
+    await this.restorePauses();
+  }
+
+  /** When Redis does not answer, the queue stays paused. */
+  async resume(name: string): Promise<void> {
+    const queue = this.queues.of(name);
+    await this.dataSource.transaction(async (manager) => {
+      await manager.delete(QueuePause, { queue: name });
+      await answered(queue.resume());
+    });
+  }
+
+  /** Pauses the queues whose dispatcher has forgotten it, or was never told. The lock keeps one from being paused that is just resumed. */
+  async restorePauses(): Promise<void> {
+    await this.dataSource.transaction(async (manager) => {
+      for (const { queue: name } of await manager.find(QueuePause, { lock: { mode: 'pessimistic_write' } })) {
+        if (!this.queues.names.includes(name)) continue;
+        const queue = this.queues.of(name);
+        if (!(await answered(queue.isPaused()))) await answered(queue.pause());
+      }
+    });
+  }
+
+  private async find({ id, generation, queue }: Dispatched): Promise<Job<JobData> | undefined> {
+    return this.queues.names.includes(queue) ? this.queues.of(queue).getJob(jobIdOf({ id, generation })) : undefined;
+  }
+
+  /** @returns whether a worker runs the job, which then cannot be removed. */
+  private async removeJob(task: Dispatched): Promise<boolean> {
+    const job = await this.find(task);
+    try {
+      await job?.remove();
+      return false;
+    } catch (error) {
+      if (/locked/.test((error as Error).message)) return true;
+      throw error;
+    }
+  }
+}

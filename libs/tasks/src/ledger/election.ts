@@ -1,0 +1,63 @@
+import { Injectable } from '@nestjs/common';
+import { Config } from '@app/config';
+import { Loop } from '../loop.js';
+import { TaskLogger } from '../task-logger.js';
+import { Listener } from './listener.js';
+
+/** The first of two keys of an advisory lock, any number; the second stands for the queues. */
+const ELECTION_LOCK = 730_945_301;
+/** How often the others ask, and so how soon one takes over. Milliseconds. */
+const INTERVAL = 5_000;
+
+/**
+ * Elects one process of all that serve the same queues, for what one alone should do. The lock
+ * goes with the connection, so that another one is elected within some seconds of
+ * the end of the process, or some 15 s of its machine's.
+ */
+@Injectable()
+export class Election {
+  private electedAt: number | undefined;
+  private readonly asking = new Loop(
+    () => this.ask(),
+    INTERVAL,
+    (error) => this.logger.trouble('election', error),
+  );
+
+  private readonly queues: string;
+
+  constructor(
+    config: Config,
+    private readonly listener: Listener,
+    private readonly logger: TaskLogger,
+  ) {
+    this.queues = config.QUEUE_WEIGHTS.queues
+      .map(({ name }) => name)
+      .sort()
+      .join(',');
+    listener.on('connected', () => this.asking.wake());
+    listener.on('lost', () => (this.electedAt = undefined));
+  }
+
+  start(): void {
+    this.asking.start();
+  }
+
+  stop(): Promise<void> {
+    this.electedAt = undefined;
+    return this.asking.stop();
+  }
+
+  /** For how many milliseconds this process has been the elected one without a break; undefined when it is not. */
+  get heldFor(): number | undefined {
+    return this.electedAt === undefined ? undefined : performance.now() - this.electedAt;
+  }
+
+  private async ask(): Promise<void> {
+    const { connection } = this.listener;
+    if (!connection || this.electedAt !== undefined) return;
+    const { rows } = await connection.query<{ elected: boolean }>(`SELECT pg_try_advisory_lock(${ELECTION_LOCK}, hashtext($1)) AS elected`, [
+      this.queues,
+    ]);
+    if (rows[0]!.elected && this.listener.connection === connection) this.electedAt = performance.now();
+  }
+}
