@@ -199,7 +199,7 @@ it('redrives the oldest of the dead that had one unique key, and counts the othe
   expect(await admin.list({ state: 'dead' }, 10)).toMatchObject([{ id: ids[2] }, { id: ids[1] }]);
   await expect(admin.redriveOne(ids[1]!)).rejects.toThrow(new InvalidTask(`the task ${ids[0]} has its unique key`));
   expect(await tasks.distribute(Kept, { key }, { unique: { key } })).toEqual({ id: ids[0], duplicate: true });
-  await ledger.deleteCompleted([{ id: ids[0]!, generation: 1, delivery: 1 }]);
+  await ledger.deleteCompleted([claimOf({ id: ids[0]!, generation: 1 })]);
   await admin.redriveOne(ids[1]!);
   expect(await tasks.distribute(Kept, { key }, { unique: { key } })).toEqual({ id: ids[1], duplicate: true });
 });

@@ -148,36 +148,41 @@ export class TasksModule {
   static forProcessor(config: Config, options: { middleware?: readonly TaskMiddleware[] } = {}): DynamicModule {
     BullModule.workerClass = TaskWorker;
     const processors = config.QUEUE_WEIGHTS.queues.map((queue) => processorOf(queue.name));
-    const providers: Provider[] = [
+    const { imports, providers, exports } = dispatchOf(config);
+    const engine: Provider[] = [
       ...adminProviders,
-      ...dispatch(config).providers,
+      ...providers,
       { provide: TASK_MIDDLEWARE, useValue: options.middleware ?? [] },
       { provide: QUEUE_PROCESSORS, useFactory: (...all: QueueProcessor[]) => all, inject: processors },
       ...processors,
       Completions,
+      Election,
       FailedTaskListener,
+      Listener,
       Maintenance,
       Scheduler,
       TaskEngine,
+      TaskLogger,
       TaskProcessor,
       TaskRunner,
     ];
     return {
       module: TasksModule,
       global: true,
-      imports: [entities, DiscoveryModule, ...dispatch(config).imports],
-      providers,
-      exports: [TaskAdmin, TaskDistributor, ...dispatch(config).exports],
+      imports: [entities, DiscoveryModule, ...imports],
+      providers: engine,
+      exports: [TaskAdmin, TaskDistributor, ...exports],
     };
   }
 
   /** For an operator's tool: everything but running tasks. */
   static forAdmin(config: Config): DynamicModule {
+    const { imports, providers } = controlOf(config);
     return {
       module: TasksModule,
       global: true,
-      imports: [entities, DiscoveryModule, ...dispatch(config).imports],
-      providers: [...adminProviders, ...dispatch(config).providers, AdminLifecycle],
+      imports: [entities, DiscoveryModule, ...imports],
+      providers: [...adminProviders, ...providers, AdminLifecycle],
       exports: [TaskAdmin, TaskDistributor],
     };
   }
@@ -186,67 +191,50 @@ export class TasksModule {
 /** Arms what `FAULTS` asks for, in the fault tests. */
 const faults: Provider = { provide: Symbol('waybill.faults'), useFactory: ({ FAULTS }: Config) => armFaults(FAULTS), inject: [Config] };
 
-const adminProviders: Provider[] = [
-  faults,
-  Election,
-  Ledger,
-  Listener,
-  TaskAdmin,
-  TaskDistributor,
-  TaskLogger,
-  TaskRegistry,
-  TasksPool,
-  Waker,
-];
+const adminProviders: Provider[] = [faults, Ledger, TaskAdmin, TaskDistributor, TaskRegistry, TasksPool, Waker];
 
-/** What the app's dispatcher is made of. */
-function dispatch(config: Config): Required<Pick<DynamicModule, 'imports' | 'providers' | 'exports'>> {
-  return config.REDIS_ADDRESS === undefined ? onLedger : onRedis(config, config.REDIS_ADDRESS);
-}
+type Parts = Required<Pick<DynamicModule, 'imports' | 'providers' | 'exports'>>;
 
 // Registered by hand, when every provider is ready (nestjs/bull would run jobs before).
 const extraOptions = { manualRegistration: true };
 
-const onLedger = {
-  imports: [
-    BullModule.forRootAsync({
-      inject: [LedgerDispatcher],
-      // BullMQ's types know only Redis here; a TaskWorker knows the ledger.
-      useFactory: (dispatcher: LedgerDispatcher) => ({ connection: dispatcher as never }),
-      extraOptions,
-    }),
-    // Without a queue of BullMQ's: its workers are all that the ledger needs.
-    BullModule.registerQueue(),
-  ],
-  providers: [
-    Claims,
-    LedgerDispatcher,
-    Takeover,
-    WorkerLease,
-    { provide: Dispatcher, useExisting: LedgerDispatcher },
-    { provide: DispatchControl, useClass: LedgerControl },
-  ],
-  exports: [LedgerDispatcher],
-};
+/** What an app's dispatcher is made of, to run tasks. */
+function dispatchOf(config: Config): Parts {
+  const { imports, providers, exports } = controlOf(config);
+  if (config.REDIS_ADDRESS !== undefined) {
+    return {
+      imports,
+      providers: [...providers, Handover, Reconciler, RedisDispatcher, Relay, { provide: Dispatcher, useExisting: RedisDispatcher }],
+      exports,
+    };
+  }
+  return {
+    imports: [
+      BullModule.forRootAsync({
+        inject: [LedgerDispatcher],
+        // BullMQ's types know only Redis here; a TaskWorker knows the ledger.
+        useFactory: (dispatcher: LedgerDispatcher) => ({ connection: dispatcher as never }),
+        extraOptions,
+      }),
+      // No queue of BullMQ's: its workers are all that the ledger needs.
+      BullModule.registerQueue(),
+    ],
+    providers: [...providers, Claims, LedgerDispatcher, Takeover, WorkerLease, { provide: Dispatcher, useExisting: LedgerDispatcher }],
+    exports: [LedgerDispatcher],
+  };
+}
 
-function onRedis(config: Config, address: string) {
+/** What operators need of the dispatcher. */
+function controlOf(config: Config): Parts {
+  if (config.REDIS_ADDRESS === undefined) return { imports: [], providers: [{ provide: DispatchControl, useClass: LedgerControl }], exports: [] };
   BullModule.queueClass = TaskQueue;
-  const connection = redisConnection(address);
+  const connection = redisConnection(config.REDIS_ADDRESS);
   return {
     imports: [
       BullModule.forRoot({ connection: {}, extraOptions }),
       BullModule.registerQueue(...config.QUEUE_WEIGHTS.queues.map(({ name }) => ({ name, ...queueOptions(config, name, connection) }))),
     ],
-    providers: [
-      Handover,
-      Reconciler,
-      RedisControl,
-      RedisDispatcher,
-      Relay,
-      TaskQueues,
-      { provide: Dispatcher, useExisting: RedisDispatcher },
-      { provide: DispatchControl, useExisting: RedisControl },
-    ],
+    providers: [RedisControl, TaskQueues, { provide: DispatchControl, useExisting: RedisControl }],
     exports: [TaskQueues],
   };
 }

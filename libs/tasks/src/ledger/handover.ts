@@ -6,11 +6,12 @@ import { TasksPool } from './tasks-pool.js';
 /** How many pending tasks of a queue are taken at a time. */
 export const HANDOVER_SIZE = 500;
 
-/** The pending tasks of a queue, along the index that `quarantine` names. */
-const pendingOf = (quarantine: string) => `
-  SELECT id FROM task
-  WHERE state = 'pending' AND ${quarantine} AND task.queue = served.queue AND (claimed_by IS NULL OR claimed_by NOT IN (SELECT id FROM task_worker))
-  ORDER BY run_at, id LIMIT ${HANDOVER_SIZE} FOR UPDATE SKIP LOCKED`;
+/** The pending tasks of each queue, along the index that `quarantine` names. */
+const pending = (quarantine: string) => `
+  SELECT pending.id FROM unnest($1::text[]) AS served (queue) CROSS JOIN LATERAL (
+    SELECT id FROM task
+    WHERE state = 'pending' AND ${quarantine} AND task.queue = served.queue AND (claimed_by IS NULL OR claimed_by NOT IN (SELECT id FROM task_worker))
+    ORDER BY run_at, id LIMIT ${HANDOVER_SIZE} FOR UPDATE SKIP LOCKED) AS pending`;
 
 /**
  * Takes pending tasks of the queues $1 and marks them. One that a worker had claimed
@@ -21,9 +22,7 @@ const HAND_OVER = `
   WITH handed AS (
     UPDATE task SET state = 'dispatched', dispatched_at = now(), verified_at = clock_timestamp(), claimed_by = NULL, quarantined = false,
       generation = generation + (delivery > 0)::int, delivery = 0
-    WHERE id = ANY(ARRAY(
-      SELECT pending.id FROM unnest($1::text[]) AS served (queue)
-      CROSS JOIN LATERAL ((${pendingOf('NOT quarantined')}) UNION ALL (${pendingOf('quarantined')})) AS pending))
+    WHERE id = ANY(ARRAY(${pending('NOT quarantined')}) || ARRAY(${pending('quarantined')}))
     RETURNING id, type, queue, payload, version, options, request_id AS "requestId", generation, failures, created_at AS "createdAt",
       (options ? 'retention' OR unique_until IS NOT NULL) AS keep, run_at,
       GREATEST(0, ceil(EXTRACT(epoch FROM run_at - clock_timestamp()) * 1000))::float8 AS delay)
