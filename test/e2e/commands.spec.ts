@@ -270,7 +270,7 @@ describe('the operators’ commands', () => {
   it('show the queues and the counts in tables that fit 120 columns', async () => {
     const [queues, stats] = [await command('queues'), await command('stats')];
     expect(queues.out.split('\n')[0]).toMatch(/^queue +weight +paused +pending +waiting +active +delayed +dead +latency$/);
-    expect(queues.out).toMatch(/^critical +10 +no +1 +0 +0 +0 +1 +\d+(ms|s)$/m);
+    expect(queues.out).toMatch(/^critical +10 +no +1 +1 +0 +0 +1 +\d+(ms|s)$/m);
     expect(stats.out).toMatch(/^dead +2$/m);
     expect(stats.out).toMatch(/^critical +\d+(ms|s)$/m);
     for (const line of `${queues.out}${stats.out}`.split('\n')) expect(line.length).toBeLessThanOrEqual(120);

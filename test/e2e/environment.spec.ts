@@ -169,7 +169,7 @@ describe.concurrent('a database that is not migrated', () => {
     const environment = { DATABASE_URL: database.url, WORKER_CONCURRENCY: '1' };
     const worker = new AppProcess('worker', environment);
     started.push(worker);
-    const problem = `the database at ${new URL(database.url).host} is not migrated, ${migrations.length + 1} migrations are pending: run \`make migrate\``;
+    const problem = `the database at ${new URL(database.url).host} is not migrated, ${migrations.length} migrations are pending: run \`make migrate\``;
     expect(await worker.line(({ level }) => level >= WARN)).toMatchObject({ msg: `${problem}; waiting for it` });
     expect(await refusal('tasks', environment, ['queues'])).toEqual([problem]);
     // One whose port is taken while it waits.

@@ -78,7 +78,7 @@ export function describeSecrets(dispatcher: Dispatcher): void {
       // Long enough to be looked at while it waits.
       await waybill.retryQuickly(60_000);
       await everythingThatCanBeTold();
-      for (const status of ['completed', 'failed', 'delayed']) {
+      for (const status of dispatcher === 'redis' ? ['completed', 'failed', 'delayed'] : []) {
         const response = await fetch(`http://127.0.0.1:${dashboardPort}/queues/api/queues?activeQueue=critical&status=${status}&page=1`, {
           headers: { authorization: `Basic ${Buffer.from(`operator:${canaries.dashboardPassword}`).toString('base64')}` },
         });
@@ -140,7 +140,7 @@ export function describeSecrets(dispatcher: Dispatcher): void {
         const ledger = await waybill.ledger();
         return (
           ledger.filter(({ state }) => state === 'dead').length >= 2 &&
-          ledger.filter(({ failures, state }) => failures === 1 && state === 'dispatched').length === 2
+          ledger.filter(({ failures, state }) => failures === 1 && (state === 'dispatched' || state === 'pending')).length === 2
         );
       });
     }
@@ -171,16 +171,10 @@ export function describeSecrets(dispatcher: Dispatcher): void {
       expect(waybill.worker.lines.filter(({ msg }) => msg === 'task buried').length).toBeGreaterThanOrEqual(2);
       expect(tables.get('public.users')).toContain(canaries.email);
       expect(tables.get('public.task')).toContain('retry skipped');
-      const queues =
-        dispatcher === 'redis'
-          ? redis
-          : [...tables]
-              .filter(([name]) => name.startsWith('bullmq.'))
-              .map(([, rows]) => rows)
-              .join();
-      expect(queues).toContain('account.send_verification_email');
-      expect(queues).toContain('the mail could not be sent');
-      expect(dashboard).toContain('the mail could not be sent');
+      for (const queues of dispatcher === 'redis' ? [redis, dashboard] : [tables.get('public.task')]) {
+        expect(queues).toContain('account.send_verification_email');
+        expect(queues).toContain('the mail could not be sent');
+      }
     });
 
     it.each(Object.keys(canaries) as (keyof typeof canaries)[])('the %s was neither logged nor shown', (what) => {

@@ -48,7 +48,12 @@ function insert(count: number, state: string, more: Record<string, string> = {})
   );
 }
 
-const claimOf = (row: Pick<Row, 'id' | 'generation'>) => ({ id: row.id, generation: row.generation, delivery: 1_000, claimedBy: undefined });
+const claimOf = (row: Pick<Row, 'id' | 'generation'>) => ({
+  id: row.id,
+  generation: row.generation,
+  delivery: 1_000,
+  claimedBy: undefined,
+});
 
 /** A random order, the same for a seed. */
 function shuffled<T>(items: readonly T[], seed: number): T[] {

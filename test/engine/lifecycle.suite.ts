@@ -159,7 +159,9 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       const distributedAt = Date.now();
       // The worker knows of it: its blocking read has brought it, and given it back, or has ended, and slots look themselves.
       await eventually(async () => {
-        return (await adminOf(app).show(urgentId))?.job === 'waiting' && Date.now() > distributedAt + (dispatcher === 'redis' ? 6_000 : 200);
+        return (
+          (await adminOf(app).show(urgentId))?.job === 'waiting' && Date.now() > distributedAt + (dispatcher === 'redis' ? 6_000 : 200)
+        );
       });
       expect(callsOf(urgent)).toHaveLength(0);
       releases.shift()!();
@@ -339,6 +341,9 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       scripts.set(key, async (task) => {
         // What the ledger sees when another worker has taken the task over.
         const lost = dispatcher === 'redis' ? 'delivery = 2' : 'delivery = 2000000, claimed_by = -1';
+        await engine.database.query(
+          `INSERT INTO task_worker (id, host, pid, lease_until) VALUES (-1, 'elsewhere', 1, now() + interval '1 day') ON CONFLICT DO NOTHING`,
+        );
         if (callsOf(key).length === 1) await engine.database.query(`UPDATE task SET ${lost} WHERE id = $1`, [task.id]);
         await task
           .transaction((manager) => manager.query('INSERT INTO death VALUES ($1)', [task.id]))
@@ -352,6 +357,7 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       expect(stale).toBeInstanceOf(StaleAttempt);
       expect(await engine.database.query('SELECT * FROM death')).toHaveLength(0);
       // Nobody runs it any more: that is found, and the task is done in the end.
+      await engine.database.query('DELETE FROM task_worker WHERE id = -1');
       await gone(id);
       expect(await engine.database.query('SELECT * FROM death')).toHaveLength(1);
     });

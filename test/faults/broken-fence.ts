@@ -11,7 +11,7 @@ interface Breakable {
  * and commit its effects, whether a newer one has begun or the task is done.
  */
 export async function breakFence(): Promise<void> {
-  const path = new URL('../../dist/libs/tasks/src/ledger.js', import.meta.url).href;
+  const path = new URL('../../dist/libs/tasks/src/ledger/ledger.js', import.meta.url).href;
   const { Ledger } = (await import(path)) as { Ledger: { prototype: Breakable } };
   Ledger.prototype.begin = () => Promise.resolve(0);
   Ledger.prototype.completeWith = function completeWithoutFence(this: Breakable, claim, _keep, work) {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Violation } from './checker.ts';
 import type { Random } from './random.ts';
@@ -5,13 +6,22 @@ import type { Context, Result } from './run.ts';
 import { type Dispatcher, System, type Work } from './system.ts';
 
 /** Where a process can be made to fail, and the work that passes there. */
-const POINTS: readonly { readonly point: string; readonly process: 'front' | 'worker-1'; readonly work: Work }[] = [
+const POINTS: readonly {
+  readonly point: string;
+  readonly process: 'front' | 'worker-1';
+  readonly work: Work;
+  /** The only one that passes there. */
+  readonly dispatcher?: Dispatcher;
+}[] = [
   { point: 'signup.after-insert', process: 'front', work: 'sign-ups' },
   { point: 'signup.before-commit', process: 'front', work: 'sign-ups' },
   { point: 'signup.after-commit', process: 'front', work: 'sign-ups' },
-  { point: 'relay.after-claim', process: 'worker-1', work: 'sign-ups' },
-  { point: 'relay.after-add', process: 'worker-1', work: 'sign-ups' },
-  { point: 'relay.before-mark', process: 'worker-1', work: 'sign-ups' },
+  { point: 'relay.after-claim', process: 'worker-1', work: 'sign-ups', dispatcher: 'redis' },
+  { point: 'relay.after-add', process: 'worker-1', work: 'sign-ups', dispatcher: 'redis' },
+  { point: 'relay.before-mark', process: 'worker-1', work: 'sign-ups', dispatcher: 'redis' },
+  { point: 'claims.after-claim', process: 'worker-1', work: 'sign-ups', dispatcher: 'postgres' },
+  { point: 'claims.in-buffer', process: 'worker-1', work: 'orders', dispatcher: 'postgres' },
+  { point: 'lease.before-renewal', process: 'worker-1', work: 'orders', dispatcher: 'postgres' },
   { point: 'worker.after-fetch', process: 'worker-1', work: 'sign-ups' },
   { point: 'worker.in-handler', process: 'worker-1', work: 'orders' },
   { point: 'effect.before-commit', process: 'worker-1', work: 'orders' },
@@ -28,6 +38,8 @@ type SignalName = (typeof SIGNALS)[number];
 
 /** Longer than the lock of a task, which is 15 s. Milliseconds. */
 const STOP_TIME = 17_000;
+/** Points that may be passed once only, or seldom. */
+const dispatching = /^(relay|claims|lease)\./;
 /** How long a restart takes where something watches over the processes. */
 const RESTART_PAUSE = 500;
 /** By then the point must have been reached. */
@@ -43,10 +55,20 @@ export interface Cell {
 /** Every combination, or in the short version some points and signals, with the rest drawn by the seed. */
 export function cells(dispatchers: readonly Dispatcher[], short: boolean, random: Random): Cell[] {
   const all = POINTS.flatMap(({ point }) =>
-    SIGNALS.flatMap((signal) => [1, 3].flatMap((workers) => dispatchers.map((dispatcher) => ({ point, signal, workers, dispatcher })))),
+    SIGNALS.flatMap((signal) =>
+      [1, 3].flatMap((workers) => dispatchersOf(point, dispatchers).map((dispatcher) => ({ point, signal, workers, dispatcher }))),
+    ),
   );
   if (!short) return all;
-  return SHORT.map(([point, signal]) => ({ point, signal, workers: random.pick([1, 1, 3]), dispatcher: random.pick(dispatchers) }));
+  return SHORT.flatMap(([point, signal]) => {
+    const possible = dispatchersOf(point, dispatchers);
+    return possible.length === 0 ? [] : [{ point, signal, workers: random.pick([1, 1, 3]), dispatcher: random.pick(possible) }];
+  });
+}
+
+function dispatchersOf(point: string, dispatchers: readonly Dispatcher[]): readonly Dispatcher[] {
+  const only = POINTS.find((entry) => entry.point === point)!.dispatcher;
+  return dispatchers.filter((dispatcher) => only === undefined || dispatcher === only);
 }
 
 /** Both sides of every commit, and each signal. */
@@ -58,6 +80,8 @@ const SHORT: readonly (readonly [string, SignalName])[] = [
   ['relay.after-claim', 'term'],
   ['relay.after-add', 'kill'],
   ['relay.before-mark', 'kill'],
+  ['claims.after-claim', 'kill'],
+  ['claims.in-buffer', 'kill'],
   ['effect.before-commit', 'kill'],
   ['effect.after-commit', 'kill'],
   ['worker.after-completion', 'kill'],
@@ -81,7 +105,7 @@ export async function runCell(cell: Cell, context: Context): Promise<Result> {
   try {
     // Enough at once for the point to be passed in the middle of something.
     system.mail.delay = 150;
-    const pass = point.startsWith('relay.') || point === 'worker.during-shutdown' ? 1 : random.between(1, 4);
+    const pass = dispatching.test(point) || point === 'worker.during-shutdown' ? 1 : random.between(1, 4);
     await system.start({ [target]: `${point}:${signal}@${pass}` });
     const app = target === 'front' ? system.front : system.workers[0]!;
     const deadline = Date.now() + REACH_PATIENCE;
@@ -97,6 +121,13 @@ export async function runCell(cell: Cell, context: Context): Promise<Result> {
       await sleep(random.between(300, 900));
       app.signal('SIGTERM');
     }
+    // Tasks are claimed ahead where many are begun one after the other.
+    if (point === 'claims.in-buffer')
+      await system.placeOrders(
+        Array.from({ length: 400 }, () => randomUUID()),
+        'keyed',
+        false,
+      );
     while (!app.struck && Date.now() < deadline) await sleep(10);
     if (!app.struck) violations.push({ kind: 'not reached', about: point, detail: 'the process never came by: the cell shows nothing' });
     else await suffer(system, app, signal, point);

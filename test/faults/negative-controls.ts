@@ -69,6 +69,8 @@ const CONTROLS: readonly Control[] = [
       const recent = () => system.history.of('started').filter(({ pid, at }) => pid === app.pid && at > Date.now() - 500);
       await waitUntil(() => recent().length >= 8);
       app.signal('SIGSTOP');
+      // On the ledger, as others do it once they have heard nothing of the process for two minutes.
+      await system.query('DELETE FROM task_worker WHERE pid = $1', [app.pid]);
       over = true;
       const end = system.fault('stopped in the handler');
       await load;

@@ -5,4 +5,8 @@ import { createDataSource } from '@app/database';
 import { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from '@app/tasks';
 
 /** For TypeORM's command line and the check for migration drift: every entity there is. */
-export default createDataSource(Config.load(), [User, EmailVerification, TaskRecord, QueuePause, ScheduleRecord, WorkerRecord], 'waybill-cli');
+export default createDataSource(
+  Config.load(),
+  [User, EmailVerification, TaskRecord, QueuePause, ScheduleRecord, WorkerRecord],
+  'waybill-cli',
+);

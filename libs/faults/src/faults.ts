@@ -7,6 +7,7 @@ export const FAULT_POINTS = [
   'signup.before-commit',
   'signup.after-commit',
   'claims.after-claim',
+  'claims.in-buffer',
   'lease.before-renewal',
   'relay.after-claim',
   'relay.after-add',

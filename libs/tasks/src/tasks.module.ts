@@ -226,7 +226,8 @@ function dispatchOf(config: Config): Parts {
 
 /** What operators need of the dispatcher. */
 function controlOf(config: Config): Parts {
-  if (config.REDIS_ADDRESS === undefined) return { imports: [], providers: [{ provide: DispatchControl, useClass: LedgerControl }], exports: [] };
+  if (config.REDIS_ADDRESS === undefined)
+    return { imports: [], providers: [{ provide: DispatchControl, useClass: LedgerControl }], exports: [] };
   BullModule.queueClass = TaskQueue;
   const connection = redisConnection(config.REDIS_ADDRESS);
   return {

@@ -1,7 +1,7 @@
 import { Queue, type JobsOptions } from 'bullmq';
 import { v7 as uuidv7 } from 'uuid';
 import { TASK_TYPE } from './no-op.task.ts';
-import { Config, jobOf, queueOptions } from './product.ts';
+import { Config, jobOf, queueOptions, redisConnection } from './product.ts';
 
 const BATCH = 1_000;
 
@@ -37,7 +37,8 @@ export async function addAll<Data>(queue: Queue, jobs: readonly { name: string; 
 
 /** A queue where the engine of this environment looks for it. */
 export function productQueue(environment: Readonly<Record<string, string>>, name: string): Queue {
-  const options = queueOptions(Config.parse(environment), name);
+  const config = Config.parse(environment);
+  const options = queueOptions(config, name, redisConnection(config.REDIS_ADDRESS!));
   return new Queue(name, { ...options, connection: { ...options.connection, enableOfflineQueue: true } as never });
 }
 

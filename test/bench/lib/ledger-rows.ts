@@ -18,13 +18,3 @@ export async function insertRows(
     [TASK_TYPE, state, from, count, queue],
   );
 }
-
-/** Has the relays of a database's engines move all pending rows into BullMQ. */
-export async function untilDispatched(database: Database): Promise<void> {
-  await database.query('NOTIFY waybill_task');
-  for (;;) {
-    const [row] = await database.query(`SELECT EXISTS (SELECT FROM task WHERE state = 'pending') AS waiting`);
-    if (row?.['waiting'] === false) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}

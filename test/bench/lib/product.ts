@@ -12,12 +12,19 @@ async function built<Library>(path: string): Promise<Library> {
 export const { Config, ConfigModule } = await built<typeof import('@app/config')>('config/src/index');
 export const { DatabaseModule } = await built<typeof import('@app/database')>('database/src/index');
 export const { createLogger, LoggingModule } = await built<typeof import('@app/logging')>('logging/src/index');
-export const { Task, TaskDistributor, TaskQueues, TasksModule } = await built<typeof import('@app/tasks')>('tasks/src/index');
-export const { Completions } = await built<typeof import('../../../libs/tasks/src/completions.js')>('tasks/src/completions');
-export const { queueOptions } = await built<typeof import('../../../libs/tasks/src/dispatcher.js')>('tasks/src/dispatcher');
-export const { jobOf } = await built<typeof import('../../../libs/tasks/src/job.js')>('tasks/src/job');
-export const { Ledger } = await built<typeof import('../../../libs/tasks/src/ledger.js')>('tasks/src/ledger');
-export const { Reconciler } = await built<typeof import('../../../libs/tasks/src/reconciler.js')>('tasks/src/reconciler');
-export const { Relay } = await built<typeof import('../../../libs/tasks/src/relay.js')>('tasks/src/relay');
-export const { QUEUE_PROCESSORS } = await built<typeof import('../../../libs/tasks/src/task-processor.js')>('tasks/src/task-processor');
-export const { TaskLogger } = await built<typeof import('../../../libs/tasks/src/task-logger.js')>('tasks/src/task-logger');
+const tasks = <Library>(path: string) => built<Library>(`tasks/src/${path}`);
+
+export const { Task, TaskAdmin, TaskDistributor, TaskQueues, TasksModule } = await tasks<typeof import('@app/tasks')>('index');
+export const { Completions } = await tasks<typeof import('../../../libs/tasks/src/completions.js')>('completions');
+export const { Handover } = await tasks<typeof import('../../../libs/tasks/src/ledger/handover.js')>('ledger/handover');
+export const { jobOf } = await tasks<typeof import('../../../libs/tasks/src/job.js')>('job');
+export const { Ledger } = await tasks<typeof import('../../../libs/tasks/src/ledger/ledger.js')>('ledger/ledger');
+export const { Listener } = await tasks<typeof import('../../../libs/tasks/src/ledger/listener.js')>('ledger/listener');
+export const { queueOptions, redisConnection } =
+  await tasks<typeof import('../../../libs/tasks/src/dispatch/redis/connection.js')>('dispatch/redis/connection');
+export const { Reconciler } =
+  await tasks<typeof import('../../../libs/tasks/src/dispatch/redis/reconciler.js')>('dispatch/redis/reconciler');
+export const { Relay } = await tasks<typeof import('../../../libs/tasks/src/dispatch/redis/relay.js')>('dispatch/redis/relay');
+export const { QUEUE_PROCESSORS } = await tasks<typeof import('../../../libs/tasks/src/task-processor.js')>('task-processor');
+export const { TaskLogger } = await tasks<typeof import('../../../libs/tasks/src/task-logger.js')>('task-logger');
+export const { TasksPool } = await tasks<typeof import('../../../libs/tasks/src/ledger/tasks-pool.js')>('ledger/tasks-pool');

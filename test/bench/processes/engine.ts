@@ -22,7 +22,7 @@ import {
   QUEUE_PROCESSORS,
   Reconciler,
   Relay,
-  TaskQueues,
+  TaskAdmin,
   TasksModule,
 } from '../lib/product.ts';
 
@@ -62,20 +62,22 @@ async function startWithoutLedger(): Promise<INestApplicationContext> {
 }
 
 const app = await (process.env['BENCH_LEDGER'] === 'none' ? startWithoutLedger() : startWhole());
-const queues = app.get(TaskQueues, { strict: false });
+const admin = app.get(TaskAdmin, { strict: false });
+const pause = () => Promise.all(config.QUEUE_WEIGHTS.queues.map(({ name }) => admin.pause(name)));
+const resume = () => Promise.all(config.QUEUE_WEIGHTS.queues.map(({ name }) => admin.resume(name)));
 for (const { worker } of app.get<QueueProcessor[]>(QUEUE_PROCESSORS, { strict: false })) worker.on('completed', () => tally.done());
 
 answer({
-  pause: () => Promise.all(queues.all().map((queue) => queue.pause())),
+  pause,
   /** Counts tasks that come in by themselves. */
   expect: ({ count }: { count: number }) => tally.expect(count),
   /** Runs `count` tasks of a backlog, and holds the queues again; some more may slip through. */
   runSome: async ({ count }: { count: number }) => {
     const ended = tally.expectSome(count);
     const startedAt = now();
-    await Promise.all(queues.all().map((queue) => queue.resume()));
+    await resume();
     const endedAt = await ended;
-    await Promise.all(queues.all().map((queue) => queue.pause()));
+    await pause();
     while (tally.counts.done < tally.counts.runs) await wait(10);
     return { seconds: (endedAt - startedAt) / 1_000, ...tally.counts };
   },
@@ -83,7 +85,7 @@ answer({
   run: async ({ count }: { count: number }) => {
     const delivered = tally.expect(count);
     const startedAt = now();
-    await Promise.all(queues.all().map((queue) => queue.resume()));
+    await resume();
     const { endedAt, runs, unique, order } = await delivered;
     return { seconds: (endedAt - startedAt) / 1_000, runs, unique, order };
   },

@@ -1,8 +1,7 @@
 /** The product's relay, and what it is made of beside the ledger: `addBulk`. No task is run. */
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { DataSource } from 'typeorm';
-import type { PendingTask } from '../../../libs/tasks/src/ledger.js';
+import type { PendingTask } from '../../../libs/tasks/src/ledger/ledger.js';
 import { answer } from '../lib/contestant.ts';
 import { now } from '../lib/clock.ts';
 import { addAll, productJob, range } from '../lib/jobs.ts';
@@ -11,12 +10,14 @@ import {
   ConfigModule,
   createLogger,
   DatabaseModule,
-  Ledger,
+  Handover,
+  Listener,
   LoggingModule,
   Relay,
   TaskLogger,
   TaskQueues,
   TasksModule,
+  TasksPool,
 } from '../lib/product.ts';
 
 const BATCH = 500;
@@ -32,12 +33,12 @@ const queues = app.get(TaskQueues, { strict: false });
 await Promise.all(queues.all().map((queue) => queue.waitUntilReady()));
 
 /** Tells how far the relay is. */
-class CountingLedger extends Ledger {
+class CountingHandover extends Handover {
   dispatched = 0;
   onDispatched: () => void = () => undefined;
 
-  override async dispatchPending(dispatch: (tasks: PendingTask[]) => Promise<void>): Promise<number> {
-    const count = await super.dispatchPending(dispatch);
+  override async dispatchPending(names: readonly string[], dispatch: (tasks: PendingTask[]) => Promise<void>): Promise<number> {
+    const count = await super.dispatchPending(names, dispatch);
     this.dispatched += count;
     this.onDispatched();
     return count;
@@ -46,12 +47,12 @@ class CountingLedger extends Ledger {
 
 answer({
   relay: async ({ count }: { count: number }) => {
-    const ledger = new CountingLedger(app.get(DataSource, { strict: false }));
-    const runner = { interrupt: () => false } as never;
-    const relay = new Relay(config, ledger, queues, runner, new TaskLogger());
+    const handover = new CountingHandover(app.get(TasksPool, { strict: false }));
+    const logger = new TaskLogger();
+    const relay = new Relay(handover, queues, new Listener(config, logger), logger);
     const done = new Promise<void>((resolve) => {
-      ledger.onDispatched = () => {
-        if (ledger.dispatched >= count) resolve();
+      handover.onDispatched = () => {
+        if (handover.dispatched >= count) resolve();
       };
     });
     const startedAt = now();

@@ -1,7 +1,7 @@
 import { Contestant } from '../lib/contestant.ts';
 import { productEnvironment } from '../lib/environment.ts';
 import { alternate, type Figure, figureOf } from '../lib/figure.ts';
-import { insertRows, untilDispatched } from '../lib/ledger-rows.ts';
+import { insertRows } from '../lib/ledger-rows.ts';
 import { assertExact } from '../lib/tally.ts';
 import type { Work } from '../lib/work.ts';
 import type { Run } from './engine.ts';
@@ -19,7 +19,7 @@ const PEERS = [
   { process: 'graphile-worker', anchor: 'graphile-worker, concurrency 15', options: {} },
 ];
 
-/** Without Redis: pending rows → done, relay, dispatcher, ledger and all, beside what else keeps its queue in Postgres. */
+/** Without Redis: pending rows → done, beside what else keeps its queue in Postgres. */
 export const postgresDispatcher: Work = {
   name: 'postgres',
   async run({ stack, pairs, count }): Promise<Figure[]> {
@@ -35,7 +35,6 @@ export const postgresDispatcher: Work = {
     const measure = async () => {
       await ours.ask('pause');
       await insertRows(database, total, 'pending');
-      await untilDispatched(database);
       const run = await ours.ask<Run>('run', { count: total });
       assertExact('Postgres dispatcher', run, total);
       return total / run.seconds;

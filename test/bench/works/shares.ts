@@ -3,7 +3,7 @@ import { Contestant } from '../lib/contestant.ts';
 import { productEnvironment } from '../lib/environment.ts';
 import { alternate, type Figure, figureOf } from '../lib/figure.ts';
 import { addAll, plainJob, productJob, productQueue, range } from '../lib/jobs.ts';
-import { insertRows, untilDispatched } from '../lib/ledger-rows.ts';
+import { insertRows } from '../lib/ledger-rows.ts';
 import { round } from '../lib/report.ts';
 import { median } from '../lib/statistics.ts';
 import { assertExact } from '../lib/tally.ts';
@@ -117,7 +117,6 @@ export const sharesOnPostgres: Work = {
       await engine.ask('pause');
       await insertRows(database, first, 'pending', 0, 'critical');
       await insertRows(database, total - first, 'pending', first, 'default');
-      await untilDispatched(database);
       const run = await engine.ask<Run>('run', { count: total });
       assertExact('shares on Postgres', run, total);
       if (turn > 0) runs.push(fairnessOf(run.order.slice(0, judged + 3 * SLOTS)));

@@ -42,7 +42,10 @@ export class LedgerDispatcher extends Dispatcher {
     );
     const release = this.releases.add.bind(this.releases);
     this.queues = new Map(
-      config.QUEUE_WEIGHTS.queues.map(({ name }) => [name, new QueueClaims(name, { claims, worker: () => lease.id, slot: this.slot, release })]),
+      config.QUEUE_WEIGHTS.queues.map(({ name }) => [
+        name,
+        new QueueClaims(name, { claims, worker: () => lease.id, slot: this.slot, release }),
+      ]),
     );
     this.slot.onFree = () => {
       for (const queue of this.queues.values()) queue.wakeQuarantine();

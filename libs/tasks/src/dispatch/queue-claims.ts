@@ -239,6 +239,7 @@ export class QueueClaims {
     this.cursor = batch.cursor ?? this.cursor;
     if (batch.lost > 0) this.wakeQuarantine();
     this.answer(batch.tasks);
+    if (this.held.length > 0) await faultPoint('claims.in-buffer');
     if (batch.tasks.length + batch.lost === size) return;
     // Fewer than asked for. Behind the cursor there may be more; if that was looked at, the queue is empty.
     if (!isRewound) this.cursor = undefined;

@@ -55,9 +55,10 @@ export class Election {
   private async ask(): Promise<void> {
     const { connection } = this.listener;
     if (!connection || this.electedAt !== undefined) return;
-    const { rows } = await connection.query<{ elected: boolean }>(`SELECT pg_try_advisory_lock(${ELECTION_LOCK}, hashtext($1)) AS elected`, [
-      this.queues,
-    ]);
+    const { rows } = await connection.query<{ elected: boolean }>(
+      `SELECT pg_try_advisory_lock(${ELECTION_LOCK}, hashtext($1)) AS elected`,
+      [this.queues],
+    );
     if (rows[0]!.elected && this.listener.connection === connection) this.electedAt = performance.now();
   }
 }

@@ -1,4 +1,4 @@
-import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { getQueueToken } from '@nestjs/bullmq';
 import { Config } from '@app/config';
@@ -10,7 +10,7 @@ const ASKED = 'waybill-asked';
 
 /** The BullMQ queues of `QUEUE_WEIGHTS`, by name. */
 @Injectable()
-export class TaskQueues implements OnApplicationBootstrap, OnApplicationShutdown {
+export class TaskQueues implements OnApplicationShutdown {
   readonly names: readonly string[];
 
   constructor(
@@ -18,11 +18,6 @@ export class TaskQueues implements OnApplicationBootstrap, OnApplicationShutdown
     config: Config,
   ) {
     this.names = config.QUEUE_WEIGHTS.queues.map((queue) => queue.name);
-  }
-
-  onApplicationBootstrap(): void {
-    // Whoever asks a dispatcher that is away is told so; BullMQ would print every attempt to connect besides.
-    for (const queue of this.all()) queue.on('error', () => undefined);
   }
 
   /** After the engine has stopped, which uses them to its end. */

@@ -10,6 +10,8 @@ export class TaskQueue extends Queue {
   constructor(name: string, options: QueueOptions) {
     // BullMQ asks a connection for its version once, and gives it up when that fails. A producer's fails at once; a worker's waits, and is asked.
     super(name, { ...options, connection: queueConnection(options.connection), skipVersionCheck: true });
+    // Whoever asks a Redis that is away is told so; BullMQ would print every attempt to connect besides.
+    this.on('error', () => undefined);
     this.release = () => releaseQueueConnection(options.connection);
   }
 
