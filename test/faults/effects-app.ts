@@ -26,6 +26,10 @@ type TaskMiddleware = import('@app/tasks').TaskMiddleware;
 
 const isBroken = process.env['BROKEN'] === 'no-fence';
 const payload = z.object({ order: z.uuid() });
+/** Milliseconds. */
+const LONG = 20_000;
+/** As what a poisoned process exits. */
+const POISONED = 66;
 
 /** Which beginning of a handler this is, by the task that it runs. */
 const runs = new WeakMap<TaskContext, string>();
@@ -65,6 +69,36 @@ class EffectByKey implements TaskHandler {
 Inject(DataSource)(EffectByKey, undefined, 0);
 Task({ type: 'faults.effect_by_key', queue: 'critical', payload, backoff: { type: 'fixed', delay: '500ms' } })(EffectByKey);
 
+/** Longer than a lease. */
+class LongEffect implements TaskHandler {
+  async handle({ order }: { order: string }, task: TaskContext): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, LONG));
+    await task.transaction((manager) => write(manager, order, task, 'transaction'));
+  }
+}
+Task({ type: 'faults.long_effect', queue: 'critical', payload })(LongEffect);
+
+/** Blocks the event loop of its process, and then has an effect like any other. */
+class BlockingEffect implements TaskHandler {
+  private readonly duration = Number(process.env['BLOCK_FOR'] ?? 60_000);
+
+  async handle({ order }: { order: string }, task: TaskContext): Promise<void> {
+    for (const until = Date.now() + this.duration; Date.now() < until;);
+    await task.transaction((manager) => write(manager, order, task, 'transaction'));
+  }
+}
+Task({ type: 'faults.blocking_effect', queue: 'critical', payload })(BlockingEffect);
+
+/** Ends the process that runs it, whichever that is. */
+class Poison implements TaskHandler {
+  handle(): Promise<void> {
+    process.exit(POISONED);
+  }
+}
+Task({ type: 'faults.poison', queue: 'critical', payload })(Poison);
+
+const TASKS = { transaction: EffectInTransaction, keyed: EffectByKey, long: LongEffect, blocking: BlockingEffect, poison: Poison };
+
 async function write(manager: EntityManager, order: string, task: TaskContext, mode: 'transaction' | 'keyed'): Promise<void> {
   await manager.query(
     `INSERT INTO fault_effect (order_id, task_id, run, mode) VALUES ($1, $2, $3, $4)
@@ -85,7 +119,7 @@ Module({
     DatabaseModule.forRoot('waybill-effects'),
     isWorker ? TasksModule.forProcessor(config, { middleware: [tellStart] }) : TasksModule.forDistributor(),
   ],
-  providers: (isWorker ? [EffectInTransaction, EffectByKey] : []) as Provider[],
+  providers: (isWorker ? Object.values(TASKS) : []) as Provider[],
 })(EffectsModule);
 
 const app = await NestFactory.createApplicationContext(EffectsModule, { logger: createLogger('effects', config), abortOnError: false });
@@ -97,18 +131,17 @@ process.stdout.write(isWorker ? 'worker ready\n' : 'distributor ready\n');
 /** What the test asks for: an order and its task in one transaction, which is rolled back when told so. */
 interface Order {
   ids: string[];
-  mode: 'transaction' | 'keyed';
+  mode: keyof typeof TASKS;
   rollBack?: boolean;
 }
 
 async function distribute({ ids, mode, rollBack }: Order): Promise<void> {
-  const task = mode === 'keyed' ? EffectByKey : EffectInTransaction;
   const distributor = app.get(TaskDistributor);
   try {
     await app.get(DataSource).transaction(async (manager) => {
       for (const id of ids) {
         await manager.query('INSERT INTO fault_order (id) VALUES ($1)', [id]);
-        await distributor.distribute(task as never, { order: id }, { manager });
+        await distributor.distribute(TASKS[mode] as never, { order: id }, { manager });
       }
       if (rollBack) throw new Error('rolled back, as the test asked');
     });

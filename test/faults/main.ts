@@ -11,6 +11,7 @@ import { hostileClients } from './hostile-clients.ts';
 import { cells, runCell } from './kill-matrix.ts';
 import { negativeControls } from './negative-controls.ts';
 import { outages } from './outages.ts';
+import { poison } from './poison.ts';
 import { Random } from './random.ts';
 import { type Context, type Result, runAll, type Scenario } from './run.ts';
 import { PostgresServer, RedisServer } from './servers.ts';
@@ -35,6 +36,7 @@ const { short } = values;
 
 /** Those with the longest waits first: they overlap with the rest. */
 const SECTIONS: Readonly<Record<string, (context: Context) => Scenario[]>> = {
+  poison,
   outages,
   'negative-controls': negativeControls,
   soak,

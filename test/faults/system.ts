@@ -11,6 +11,8 @@ import type { PostgresServer, RedisServer } from './servers.ts';
 
 /** What is put to work: the real api and worker with sign-ups, or the engine with tasks that have effects on the database. */
 export type Work = 'sign-ups' | 'orders';
+/** What the task of an order does; see the effects app. */
+export type OrderMode = 'transaction' | 'keyed' | 'long' | 'blocking' | 'poison';
 export type Dispatcher = 'redis' | 'postgres';
 
 export interface SystemOptions {
@@ -48,7 +50,7 @@ export interface Rest {
 }
 
 /** One system under test: its own database, queues, mail server and processes, and the history of what happened to it. */
-export class System {
+export class System implements AsyncDisposable {
   readonly history: History;
   readonly options: SystemOptions;
   readonly mail: MailServer;
@@ -142,7 +144,7 @@ export class System {
   }
 
   /** Makes orders and their tasks in one transaction. @returns how many were committed. */
-  async placeOrders(ids: string[], mode: 'transaction' | 'keyed', rollBack: boolean): Promise<number> {
+  async placeOrders(ids: string[], mode: OrderMode, rollBack: boolean): Promise<number> {
     for (const id of ids) this.history.add({ kind: 'invoked', id });
     const answer = await new Promise<{ committed: boolean; why?: string }>((resolve) => {
       const patience = setTimeout(() => resolve({ committed: false, why: 'no answer' }), 20_000);
@@ -274,6 +276,10 @@ export class System {
       const keys = await this.options.redis!.admin.keys(`{${this.prefix}-*`).catch(() => []);
       if (keys.length > 0) await this.options.redis!.admin.del(...keys).catch(() => 0);
     }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
   }
 
   /** What is not done yet; the empty string when nothing is left. */

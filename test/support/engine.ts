@@ -28,8 +28,9 @@ export function isAvailable(dispatcher: Dispatcher): boolean {
   return dispatcher === 'postgres' || inject('redisAddress') !== '';
 }
 
-export async function createEngine(dispatcher: Dispatcher): Promise<TestEngine> {
-  const database = await createDatabase();
+/** @param options.database one of the test's own in place of a new one. */
+export async function createEngine(dispatcher: Dispatcher, options: { database?: TestDatabase } = {}): Promise<TestEngine> {
+  const database = options.database ?? (await createDatabase());
   const environment = {
     DATABASE_URL: database.url,
     REDIS_ADDRESS: dispatcher === 'redis' ? inject('redisAddress') : '',

@@ -35,6 +35,9 @@ boundShutdown(config.WORKER_SHUTDOWN_TIMEOUT + SHUTDOWN_MARGIN);
 process.off('SIGTERM', exitAtOnce).off('SIGINT', exitAtOnce);
 try {
   if (config.REDIS_ADDRESS !== undefined) await startDashboard(config, app.get(TaskQueues, { strict: false }));
+  else if (config.DASHBOARD_PORT !== undefined) {
+    new Logger('Dashboard').warn('DASHBOARD_PORT is set, and not served: Bull Board shows queues in Redis; `make tasks` shows these');
+  }
 } catch (error) {
   if (!(error instanceof PortUnavailable)) throw error;
   process.stderr.write(`${error.message}\n`);
