@@ -105,6 +105,62 @@ export function describeEngine(dispatcher: Dispatcher): void {
       expect(callsOf(lost)).toHaveLength(0);
     });
 
+    describe('many at once', () => {
+      const many = (count: number, key = randomUUID()) => Array.from({ length: count }, (_, index) => ({ key: `${key}.${index}` }));
+
+      it('are run once each when the caller’s transaction has committed', { timeout: 60_000 }, async () => {
+        const payloads = many(10_000);
+        const distributed = await dataSource.transaction((manager) => tasks.distributeMany(ScriptedTask, payloads, { manager }));
+        expect(new Set(distributed.map(({ id }) => id)).size).toBe(10_000);
+        expect(distributed.some(({ duplicate }) => duplicate)).toBe(false);
+        await eventually(async () => {
+          const [left] = await engine.database.query<{ count: number }>(
+            'SELECT count(*)::int AS count FROM task WHERE id = ANY($1::uuid[])',
+            [distributed.map(({ id }) => id)],
+          );
+          return left!.count === 0;
+        }, 50_000);
+        const runs = Map.groupBy(calls, ({ key }) => key);
+        expect(payloads.filter(({ key }) => runs.get(key)?.length !== 1)).toEqual([]);
+      });
+
+      it('are none when it rolls back, or when one of them cannot be', async () => {
+        const payloads = many(3);
+        await expect(
+          dataSource.transaction(async (manager) => {
+            await tasks.distributeMany(ScriptedTask, payloads, { manager });
+            throw new Error('rolled back');
+          }),
+        ).rejects.toThrow('rolled back');
+        const odd = [...payloads, { key: 7 as never }];
+        await expect(tasks.distributeMany(ScriptedTask, odd)).rejects.toThrow(/^of 4, number 3: .*test\.scripted.*key/s);
+        await expect(tasks.distributeMany(ScriptedTask, payloads, { queue: 'nowhere' as never })).rejects.toThrow(InvalidTask);
+        await expect(tasks.distributeMany(ScriptedTask, payloads, { unique: { key: () => '' } })).rejects.toThrow(/unique\.key/);
+        expect(await tasks.distributeMany(ScriptedTask, [])).toEqual([]);
+        const kept = await tasks.distribute(ScriptedTask, { key: randomUUID() });
+        await gone(kept.id);
+        for (const { key } of payloads) expect(callsOf(key)).toEqual([]);
+      });
+
+      it('have one task a unique key: those before them have it, and of equals the first', async () => {
+        const key = randomUUID();
+        const options = { processIn: '1h', unique: { key: ({ key }: Payload) => key } } as const;
+        const holder = await tasks.distribute(ScriptedTask, { key: `${key}.1` }, { processIn: '1h', unique: { key: `${key}.1` } });
+        const [first, second, third, again] = await tasks.distributeMany(ScriptedTask, [...many(3, key), { key: `${key}.2` }], options);
+        expect(second).toEqual({ id: holder.id, duplicate: true });
+        expect([first?.duplicate, third?.duplicate]).toEqual([false, false]);
+        expect(again).toEqual({ id: third?.id, duplicate: true });
+        // Two that want the same ones in opposite orders.
+        const both = many(200);
+        const results = await Promise.all(
+          [both, both.toReversed()].map((payloads) => tasks.distributeMany(ScriptedTask, payloads, options)),
+        );
+        const ids = results.map((distributed) => distributed.map(({ id }) => id));
+        expect(ids[0]).toEqual(ids[1]!.toReversed());
+        expect(results.flat().filter(({ duplicate }) => !duplicate)).toHaveLength(200);
+      });
+    });
+
     it('waits for processIn, and for processAt', async () => {
       const key = randomUUID();
       const begin = Date.now();

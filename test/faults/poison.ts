@@ -76,7 +76,8 @@ async function runPoison(name: string, workers: number, context: Context): Promi
     violations.push({ kind: 'buried', about: id, detail: `an innocent of the type ${type}: ${reason ?? ''}` });
   }
   const verdict = dead.find((row) => row.subject === poisoned)?.reason;
-  if (verdict !== 'crashed its worker') violations.push({ kind: 'missed', about: poisoned, detail: `the poison was not buried for it: ${verdict}` });
+  if (verdict !== 'crashed its worker')
+    violations.push({ kind: 'missed', about: poisoned, detail: `the poison was not buried for it: ${verdict}` });
   if (deaths.count > MOST_WORKERS) violations.push({ kind: 'crash', about: poisoned, detail: `it took ${deaths.count} workers` });
   if (worst.crashes > 1) violations.push({ kind: 'crash', about: name, detail: `an innocent has ${worst.crashes} crashes` });
   violations.push(...(await system.close()));
@@ -88,7 +89,11 @@ async function runBlocked(name: string, blockFor: number, context: Context): Pro
   await system.start();
   const blocking = randomUUID();
   await system.placeOrders([blocking], 'blocking', false);
-  await system.load((count) => count >= 60, 2, () => blockFor / 30);
+  await system.load(
+    (count) => count >= 60,
+    2,
+    () => blockFor / 30,
+  );
   const rest = await system.rest({ recovery: blockFor + 30_000 });
   const violations: Violation[] = [...rest.violations];
   const starts = Map.groupBy(system.history.of('started'), ({ task }) => task);

@@ -6,8 +6,8 @@ import { type Backoff, backoffDelay } from './backoff.js';
 import { type Duration, milliseconds } from './duration.js';
 import { InvalidTask } from './errors.js';
 import { payloadJson } from './json.js';
-import { Ledger } from './ledger/ledger.js';
-import { type QueueName, type TaskHandler, type TaskOptions, policyOf, wholeNumber } from './task.js';
+import { Ledger, type NewTask } from './ledger/ledger.js';
+import { type QueueName, type TaskHandler, type TaskOptions, type TaskPolicy, policyOf, wholeNumber } from './task.js';
 import { currentTask } from './task-scope.js';
 import type { StoredOptions } from './ledger/task-record.entity.js';
 import { Waker } from './waker.js';
@@ -16,7 +16,7 @@ import { Waker } from './waker.js';
 export const CORRELATION_ID = Symbol('waybill.correlation-id');
 export type CorrelationId = () => string | undefined;
 
-/** A task that starts later than this is found by the relay's poll in time; it needs no wake-up. Milliseconds. */
+/** A task that starts later than this is found by the workers in time; it needs no wake-up. Milliseconds. */
 const WAKE_WITHIN = 3_000;
 
 /** Options of one distribution. The caller has the last word: they win over the task's own. */
@@ -37,6 +37,11 @@ export interface DistributeOptions extends TaskOptions {
    * operators: derive it where it would tell something personal.
    */
   unique?: { key: string; for?: Duration };
+}
+
+/** Options of many distributions of one task; `unique.key` makes the key of each. */
+export interface DistributeManyOptions<Payload> extends Omit<DistributeOptions, 'unique'> {
+  unique?: { key: (payload: Payload, index: number) => string; for?: Duration };
 }
 
 /** What became of a distribution. */
@@ -74,36 +79,86 @@ export class TaskDistributor {
     options: DistributeOptions = {},
   ): Promise<Distributed> {
     const policy = policyOf(task);
+    const json = await payloadJson(policy, payload);
+    const row = usable(policy, () => ({
+      ...this.commonOf(policy, options),
+      id: uuidv7(),
+      payload: json,
+      ...(options.unique && { uniqueKey: keyOf(options.unique.key), ...uniqueForOf(options.unique) }),
+    }));
+    const manager = options.manager ?? this.dataSource.manager;
+    const distributed = await this.ledger.insert(manager, row);
+    if (!distributed.duplicate) this.wakeFor(row, manager);
+    return distributed;
+  }
+
+  /**
+   * Distributes a task for each of the payloads, all or none, in few statements: as
+   * {@link distribute} does for one. A key that several of them have is the first one's.
+   *
+   * @returns what became of each, in their order.
+   * @throws InvalidTask before anything is written, with the index of the payload, when it cannot be used.
+   */
+  async distributeMany<Payload>(
+    task: Type<TaskHandler<Payload>>,
+    payloads: readonly NoInfer<Payload>[],
+    options: DistributeManyOptions<NoInfer<Payload>> = {},
+  ): Promise<Distributed[]> {
+    const policy = policyOf(task);
+    const { unique, ...rest } = options;
+    const common = usable(policy, () => ({ ...this.commonOf(policy, rest), ...(unique && uniqueForOf(unique)) }));
+    const rows: { id: string; payload: string; uniqueKey?: string }[] = [];
+    for (const [index, payload] of payloads.entries()) {
+      try {
+        const json = await payloadJson(policy, payload);
+        rows.push({ id: uuidv7(), payload: json, ...(unique && { uniqueKey: usable(policy, () => keyOf(unique.key(payload, index))) }) });
+      } catch (error) {
+        if (error instanceof InvalidTask)
+          throw new InvalidTask(`of ${payloads.length}, number ${index}: ${error.message}`, { cause: error });
+        throw error;
+      }
+    }
+    const insert = async (manager: EntityManager) => {
+      const distributed = await this.ledger.insertMany(manager, common, rows);
+      if (distributed.some(({ duplicate }) => !duplicate)) this.wakeFor(common, manager);
+      return distributed;
+    };
+    return options.manager ? insert(options.manager) : this.dataSource.transaction(insert);
+  }
+
+  /** @throws InvalidTask, RangeError for an option that cannot be used. */
+  private commonOf(policy: TaskPolicy, options: Omit<DistributeOptions, 'unique'>): Omit<NewTask, 'id' | 'payload' | 'uniqueKey'> {
     const queue = options.queue ?? policy.queue;
     if (!this.queues.has(queue)) {
       throw new InvalidTask(`${policy.type}: the queue "${queue}" is not in this app's QUEUE_WEIGHTS (${[...this.queues].join(', ')})`);
     }
-    const json = await payloadJson(policy, payload);
-    try {
-      const row = {
-        id: uuidv7(),
-        type: policy.type,
-        queue,
-        payload: json,
-        version: policy.version,
-        requestId: this.correlationId?.() ?? currentTask()?.requestId,
-        options: storedOptions(policy, options),
-        ...startOf(options),
-        ...(options.unique && uniqueOf(options.unique)),
-      };
-      const manager = options.manager ?? this.dataSource.manager;
-      const distributed = await this.ledger.insert(manager, row);
-      const due = row.processAt ? row.processAt.getTime() - Date.now() : (row.processIn ?? 0);
-      if (!distributed.duplicate && due <= WAKE_WITHIN) this.waker.afterCommitOf(manager, queue);
-      return distributed;
-    } catch (error) {
-      if (error instanceof RangeError) throw new InvalidTask(`${policy.type}: ${error.message}`);
-      throw error;
-    }
+    return {
+      type: policy.type,
+      queue,
+      version: policy.version,
+      requestId: this.correlationId?.() ?? currentTask()?.requestId,
+      options: storedOptions(policy, options),
+      ...startOf(options),
+    };
+  }
+
+  private wakeFor({ queue, processAt, processIn = 0 }: Pick<NewTask, 'queue' | 'processAt' | 'processIn'>, manager: EntityManager): void {
+    const due = processAt ? processAt.getTime() - Date.now() : processIn;
+    if (due <= WAKE_WITHIN) this.waker.afterCommitOf(manager, queue);
   }
 }
 
-function storedOptions(policy: { maxRetry: number; timeout: number; retention: number }, options: DistributeOptions): StoredOptions {
+/** @throws InvalidTask in place of a RangeError. */
+function usable<T>({ type }: TaskPolicy, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (error instanceof RangeError) throw new InvalidTask(`${type}: ${error.message}`);
+    throw error;
+  }
+}
+
+function storedOptions(policy: TaskPolicy, options: Omit<DistributeOptions, 'unique'>): StoredOptions {
   const { maxRetry, timeout, retention, deadline, backoff } = options;
   if (deadline !== undefined && Number.isNaN(deadline.getTime())) throw new RangeError('deadline is not a date');
   if (backoff !== undefined) backoffDelay(backoff, 0, undefined);
@@ -126,10 +181,14 @@ function startOf({ processIn, processAt }: DistributeOptions): { processIn?: num
   return { processAt };
 }
 
-function uniqueOf(unique: { key: string; for?: Duration }): { uniqueKey: string; uniqueFor?: number } {
-  if (typeof unique.key !== 'string' || unique.key.includes('\0') || !unique.key.isWellFormed()) {
+function keyOf(key: string): string {
+  if (typeof key !== 'string' || key.includes('\0') || !key.isWellFormed()) {
     throw new RangeError('unique.key must be a text without U+0000 and without half a surrogate pair');
   }
-  if (unique.key === '' || unique.key.length > 255) throw new RangeError('unique.key must have 1 to 255 characters');
-  return { uniqueKey: unique.key, ...(unique.for !== undefined && { uniqueFor: milliseconds(unique.for, 'unique.for') }) };
+  if (key === '' || key.length > 255) throw new RangeError('unique.key must have 1 to 255 characters');
+  return key;
+}
+
+function uniqueForOf(unique: { for?: Duration }): { uniqueFor?: number } {
+  return unique.for === undefined ? {} : { uniqueFor: milliseconds(unique.for, 'unique.for') };
 }

@@ -10,7 +10,7 @@
  */
 export { type Backoff, type BackoffFunction, defaultBackoff } from './backoff.js';
 export { DispatcherUnavailable } from './deadline.js';
-export { type Distributed, type DistributeOptions, TaskDistributor } from './distributor.js';
+export { type Distributed, type DistributeManyOptions, type DistributeOptions, TaskDistributor } from './distributor.js';
 export type { Duration } from './duration.js';
 export { InvalidTask, RetryIn, RevokeTask, SkipRetry, StaleAttempt, TaskTimeout } from './errors.js';
 export type { TaskMiddleware } from './runner.js';

@@ -1,4 +1,4 @@
-/** graphile-worker: its own settings but for the concurrency. */
+/** graphile-worker: its own settings but for the concurrency, or set up for throughput. */
 import { type Runner, makeWorkerUtils, run } from 'graphile-worker';
 import { Logger } from 'graphile-worker';
 import { answer } from '../lib/contestant.ts';
@@ -13,7 +13,7 @@ const utils = await makeWorkerUtils({ connectionString, logger });
 await utils.migrate();
 
 answer({
-  run: async ({ count, slots }: { count: number; slots: number }) => {
+  run: async ({ count, slots, batched }: { count: number; slots: number; batched?: boolean }) => {
     for (let from = 0; from < count; from += CHUNK) {
       await utils.addJobs(
         Array.from({ length: Math.min(CHUNK, count - from) }, (_, index) => ({ identifier: 'no_op', payload: { number: from + index } })),
@@ -27,6 +27,7 @@ answer({
       concurrency: slots,
       maxPoolSize: 10,
       noHandleSignals: true,
+      ...(batched && { preset: { worker: { localQueue: { size: 500 }, completeJobBatchDelay: 0, failJobBatchDelay: 0 } } }),
       taskList: {
         no_op: (payload) => {
           tally.started((payload as { number: number }).number);

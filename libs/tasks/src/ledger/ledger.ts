@@ -32,6 +32,10 @@ const EVENT_LENGTH = 1_024;
 /** How long an `onDead` hook may take. Milliseconds. */
 const HOOK_LIMIT = 20_000;
 
+/** How many tasks one statement writes at most, and how many characters of payloads. */
+const INSERT_SIZE = 2_000;
+const INSERT_LENGTH = 4 * 1024 * 1024;
+
 export interface NewTask {
   id: string;
   type: string;
@@ -112,6 +116,21 @@ export function withEvent(what: string, more: { error?: string; next?: string; w
   return `history = ${more.when === undefined ? story : `CASE WHEN ${more.when} THEN ${story} ELSE history END`}`;
 }
 
+/** The tasks in their order, as many at a time as one statement writes. */
+function* batches<T extends { payload: string }>(tasks: readonly T[]): Generator<T[]> {
+  let batch: T[] = [];
+  let length = 0;
+  for (const task of tasks) {
+    if (batch.length === INSERT_SIZE || (batch.length > 0 && length + task.payload.length > INSERT_LENGTH)) {
+      yield batch;
+      [batch, length] = [[], 0];
+    }
+    batch.push(task);
+    length += task.payload.length;
+  }
+  if (batch.length > 0) yield batch;
+}
+
 const COMPLETE = `state = 'completed', claimed_by = NULL, finished_at = now(), progress = NULL,
   keep_until = GREATEST(now() + COALESCE((options->>'retention')::float8, 0) * interval '1 ms', unique_until)`;
 
@@ -157,11 +176,82 @@ export class Ledger {
       if (row) return { id, duplicate: false };
       const [holder] = await manager.query<{ id: string }[]>(`SELECT id FROM task WHERE type = $1 AND unique_key = $2`, [type, uniqueKey]);
       if (!holder) continue;
-      // Within the transaction that completes the holder, its key passes on to what comes after it.
-      const completing = manager.queryRunner && this.completing.get(manager.queryRunner);
-      if (completing?.id === holder.id && (await this.releaseKey(manager, completing))) continue;
+      if (await this.passesKeyOn(manager, holder.id)) continue;
       return { id: holder.id, duplicate: true };
     }
+  }
+
+  /**
+   * Writes tasks of one type through the caller's transaction, in one statement for
+   * each {@link INSERT_SIZE} of them; those with a unique key that is taken, also by one
+   * before them, find the task that has it.
+   *
+   * @param common what they share. @param tasks in their order; with unique keys all of them or none.
+   */
+  async insertMany(
+    manager: EntityManager,
+    common: Omit<NewTask, 'id' | 'payload' | 'uniqueKey'>,
+    tasks: readonly Pick<NewTask, 'id' | 'payload' | 'uniqueKey'>[],
+  ): Promise<{ id: string; duplicate: boolean }[]> {
+    const { type, queue, version, options, requestId = null, processIn, processAt, uniqueFor } = common;
+    const insert = async (some: typeof tasks): Promise<{ id: string }[]> =>
+      manager.query(
+        `INSERT INTO task (id, type, queue, payload, version, options, request_id, run_at, unique_key, unique_until)
+         SELECT given.id, $2, $3, given.payload::jsonb, $4, $5, $6, COALESCE($7::timestamptz, now() + $8::float8 * interval '1 ms'),
+                given.key, now() + $9::float8 * interval '1 ms'
+         FROM unnest($1::uuid[], $10::text[], $11::text[]) AS given (id, payload, key)
+         ON CONFLICT (type, unique_key) WHERE unique_key IS NOT NULL DO NOTHING RETURNING id`,
+        [
+          some.map(({ id }) => id),
+          type,
+          queue,
+          version,
+          JSON.stringify(options),
+          requestId,
+          processAt ?? null,
+          processIn ?? 0,
+          uniqueFor ?? null,
+          some.map(({ payload }) => payload),
+          some.map(({ uniqueKey }) => uniqueKey ?? null),
+        ],
+      );
+    const holders = new Map<string, string>();
+    // In the order of the keys, so that two who want some of the same never wait for each other crosswise.
+    const sorted = tasks.some(({ uniqueKey }) => uniqueKey !== undefined)
+      ? tasks.toSorted((a, b) => (a.uniqueKey! < b.uniqueKey! ? -1 : a.uniqueKey! > b.uniqueKey! ? 1 : 0))
+      : tasks;
+    for (let left of batches(sorted)) {
+      if (left[0]!.uniqueKey === undefined) {
+        await insert(left);
+        continue;
+      }
+      await manager.query(
+        `UPDATE task SET unique_key = NULL WHERE id = ANY(ARRAY(
+           SELECT id FROM task WHERE type = $1 AND unique_key = ANY($2::text[]) AND ${KEY_IS_FREE} ORDER BY unique_key FOR UPDATE))`,
+        [type, left.map(({ uniqueKey }) => uniqueKey)],
+      );
+      // A holder of a key may be done between the statements: then the next turn inserts.
+      while (left.length > 0) {
+        const written = new Set((await insert(left)).map(({ id }) => id));
+        left = left.filter(({ id }) => !written.has(id));
+        const found = await manager.query<{ id: string; key: string }[]>(
+          `SELECT id, unique_key AS key FROM task WHERE type = $1 AND unique_key = ANY($2::text[])`,
+          [type, left.map(({ uniqueKey }) => uniqueKey)],
+        );
+        for (const { id, key } of found) if (!(await this.passesKeyOn(manager, id))) holders.set(key, id);
+        left = left.filter(({ uniqueKey }) => !holders.has(uniqueKey!));
+      }
+    }
+    return tasks.map(({ id, uniqueKey }) => {
+      const holder = uniqueKey === undefined ? undefined : holders.get(uniqueKey);
+      return holder === undefined || holder === id ? { id, duplicate: false } : { id: holder, duplicate: true };
+    });
+  }
+
+  /** Whether the holder of a key is the task that this transaction completes, whose key passes on to what comes after it. */
+  private async passesKeyOn(manager: EntityManager, holder: string): Promise<boolean> {
+    const completing = manager.queryRunner && this.completing.get(manager.queryRunner);
+    return completing?.id === holder && this.releaseKey(manager, completing);
   }
 
   /** @returns whether the task had a key that it holds until it is done. */

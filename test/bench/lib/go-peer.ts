@@ -5,23 +5,23 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { ROOT } from '../../../scripts/stack/settings.ts';
 
-/** What the Go program is told; see `asynq/main.go`. */
-export interface AsynqRun {
+/** What a Go program is told; see its `main.go`. */
+export interface GoRun {
   count: number;
   producers: number;
-  /** 0: asynq's own default. */
+  /** For asynq 0: its own default. */
   concurrency: number;
   transaction: boolean;
 }
 
-export interface AsynqAnswer {
+export interface GoAnswer {
   seconds: number;
   runs: number;
   unique: number;
 }
 
-/** asynq, as a process. */
-export class Asynq implements AsyncDisposable {
+/** A peer that is written in Go, asynq or River, as a process. */
+export class GoPeer implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
 
@@ -31,32 +31,36 @@ export class Asynq implements AsyncDisposable {
   }
 
   /** Builds the program and starts it. @returns undefined where it cannot be built, having said so. */
-  static async start(environment: Readonly<Record<string, string>>, say: (line: string) => void): Promise<Asynq | undefined> {
+  static async start(
+    name: 'asynq' | 'river',
+    environment: Readonly<Record<string, string>>,
+    say: (line: string) => void,
+  ): Promise<GoPeer | undefined> {
     const folder = join(ROOT, '.data/bench');
     mkdirSync(folder, { recursive: true });
-    const program = join(folder, 'asynq-bench');
+    const program = join(folder, `${name}-bench`);
     try {
-      execFileSync('go', ['build', '-o', program, '.'], { cwd: join(ROOT, 'test/bench/asynq'), stdio: ['ignore', 'ignore', 'pipe'] });
+      execFileSync('go', ['build', '-o', program, '.'], { cwd: join(ROOT, 'test/bench', name), stdio: ['ignore', 'ignore', 'pipe'] });
     } catch (error) {
       const { code, stderr } = error as { code?: string; stderr?: Buffer };
       const reason = code === 'ENOENT' ? 'there is no Go here' : `it does not build: ${String(stderr).trim()}`;
-      say(`NOT RUN: everything beside asynq, because ${reason}`);
+      say(`NOT RUN: everything beside ${name}, because ${reason}`);
       return undefined;
     }
     const child = spawn(program, { env: { PATH: process.env['PATH'], ...environment }, stdio: ['pipe', 'pipe', 'inherit'] });
-    const asynq = new Asynq(child);
-    await asynq.#line();
-    return asynq;
+    const peer = new GoPeer(child);
+    await peer.#line();
+    return peer;
   }
 
-  async run(command: AsynqRun): Promise<AsynqAnswer> {
+  async run(command: GoRun): Promise<GoAnswer> {
     this.#child.stdin!.write(`${JSON.stringify(command)}\n`);
-    return JSON.parse(await this.#line()) as AsynqAnswer;
+    return JSON.parse(await this.#line()) as GoAnswer;
   }
 
   async #line(): Promise<string> {
     const { value, done } = (await this.#lines.next()) as { value: string; done?: boolean };
-    if (done) throw new Error('the asynq program ended');
+    if (done) throw new Error('the Go program ended');
     return value;
   }
 
