@@ -342,7 +342,7 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
         // What the ledger sees when another worker has taken the task over.
         const lost = dispatcher === 'redis' ? 'delivery = 2' : 'delivery = 2000000, claimed_by = -1';
         await engine.database.query(
-          `INSERT INTO task_worker (id, host, pid, lease_until) VALUES (-1, 'elsewhere', 1, now() + interval '1 day') ON CONFLICT DO NOTHING`,
+          `INSERT INTO task_worker (id, host, pid, lease_until) OVERRIDING SYSTEM VALUE VALUES (-1, 'elsewhere', 1, now() + interval '1 day') ON CONFLICT DO NOTHING`,
         );
         if (callsOf(key).length === 1) await engine.database.query(`UPDATE task SET ${lost} WHERE id = $1`, [task.id]);
         await task

@@ -11,6 +11,7 @@ import { LedgerBackend } from './ledger-backend.js';
 import { QuarantineSlot } from './quarantine-slot.js';
 import { QueueClaims } from './queue-claims.js';
 import { Releases } from './releases.js';
+import { StartOrder } from './start-order.js';
 
 /** The ledger itself, on which BullMQ's workers work through a {@link LedgerBackend} for each queue. */
 @Injectable()
@@ -41,10 +42,11 @@ export class LedgerDispatcher extends Dispatcher {
       (error) => logger.trouble('releases', error),
     );
     const release = this.releases.add.bind(this.releases);
+    const order = new StartOrder();
     this.queues = new Map(
       config.QUEUE_WEIGHTS.queues.map(({ name }) => [
         name,
-        new QueueClaims(name, { claims, worker: () => lease.id, slot: this.slot, release }),
+        new QueueClaims(name, { claims, worker: () => lease.id, slot: this.slot, order, release }),
       ]),
     );
     this.slot.onFree = () => {

@@ -1,6 +1,7 @@
 import { faultPoint } from '@app/faults';
 import type { ClaimedTask, Claims, Release } from '../ledger/claims.js';
 import type { QuarantineSlot } from './quarantine-slot.js';
+import type { StartOrder } from './start-order.js';
 
 /** Milliseconds. */
 const POLL_INTERVAL = 2_000;
@@ -10,11 +11,15 @@ const STATEMENT_OVER = 15_000;
 /** How many tasks one statement claims at most, beside those that are asked for. */
 const MAX_AHEAD = 500;
 /** For how long ahead tasks are claimed, by how many were begun last. Milliseconds. */
-const AHEAD = 10;
+const AHEAD = 15;
+/** The part of them that is still there when more are claimed. */
+const REFILL = 0.75;
 /** How long a claimed task may wait until it is given back. Milliseconds; an idle process elsewhere then has it within 50. */
-const HOLD = 20;
+const HOLD = 30;
+/** The same while there is no process elsewhere. Milliseconds; one that comes meanwhile waits for so long. */
+const HOLD_ALONE = 1_000;
 /** For how long nothing is claimed ahead after that. Milliseconds. */
-const CALM = 1_000;
+const CALM = 200;
 /** The least time between two claims while they bring something. Milliseconds. */
 const GAP = 2;
 /** How often at least a claim begins at the start of the queue. Milliseconds. */
@@ -26,6 +31,7 @@ export interface Surroundings {
   /** The id of this process. */
   worker: () => number;
   slot: QuarantineSlot;
+  order: StartOrder;
   release: (release: Release) => Promise<void>;
 }
 
@@ -82,6 +88,11 @@ export class QueueClaims {
   private brought = 0;
   private begun = 0;
   private ahead = 0;
+  /** How many tasks are begun a millisecond; it falls slowly, since slots that wait for the database at the same time begin none for a moment. */
+  private rate = 0;
+  /** How long the last claim took. */
+  private took = 0;
+  private hold = HOLD;
   private calmUntil = 0;
   private lookedAtQuarantine = 0;
   private mayHoldQuarantined = true;
@@ -97,17 +108,22 @@ export class QueueClaims {
     if (this.halted) return undefined;
     const quarantined = await this.askQuarantine();
     if (quarantined) return quarantined;
+    const turn = this.held.length > 0 ? this.surroundings.order.turn() : undefined;
+    if (turn) await turn;
     const next = this.held.shift();
     if (next) {
       this.begun += 1;
-      if (this.held.length <= this.ahead / 2) this.pump();
+      if (this.held.length <= this.ahead * REFILL) this.pump();
       return next.task;
     }
     if (this.isDry || this.halted) return undefined;
-    return new Promise((resolve, reject) => {
+    const { order } = this.surroundings;
+    const isBehind = this.brought > 0;
+    if (isBehind) order.begin();
+    return new Promise<ClaimedTask | undefined>((resolve, reject) => {
       this.askers.push({ resolve, reject });
       this.pump();
-    });
+    }).finally(() => isBehind && order.end());
   }
 
   /** Resolves when it is worth asking again. */
@@ -234,8 +250,10 @@ export class QueueClaims {
       this.lostAnswers.push({ ...claim, undoAt: 0, isUndone: false });
       throw error;
     }
+    this.took = performance.now() - now;
     await faultPoint('claims.after-claim');
     this.brought = batch.tasks.length;
+    this.hold = batch.alone ? HOLD_ALONE : HOLD;
     this.cursor = batch.cursor ?? this.cursor;
     if (batch.lost > 0) this.wakeQuarantine();
     this.answer(batch.tasks);
@@ -279,10 +297,12 @@ export class QueueClaims {
 
   private countAhead(now: number): number {
     const elapsed = now - this.claimedAt;
-    const rate = elapsed > 100 || now < this.calmUntil ? 0 : this.begun / Math.max(elapsed, GAP);
+    this.rate = elapsed > 100 || now < this.calmUntil ? 0 : Math.max(this.begun / Math.max(elapsed, GAP), this.rate * 0.7);
     this.claimedAt = now;
     this.begun = 0;
-    return Math.min(MAX_AHEAD, Math.floor(rate * AHEAD));
+    // After a pause nothing is known of it: as if each who asks would do so once more.
+    if (this.rate === 0 && now >= this.calmUntil) return 2 * this.askers.length;
+    return Math.min(MAX_AHEAD, Math.floor(this.rate * (AHEAD + 2 * this.took)));
   }
 
   private watchHeld(): void {
@@ -290,11 +310,11 @@ export class QueueClaims {
       this.holdTimer = undefined;
       const oldest = this.held[0];
       if (!oldest || this.halted) return;
-      if (performance.now() - oldest.since < HOLD) return this.watchHeld();
+      if (performance.now() - oldest.since < this.hold) return this.watchHeld();
       this.calmUntil = performance.now() + CALM;
       this.ahead = 0;
       void this.giveBack();
-    }, HOLD);
+    }, this.hold);
   }
 
   private async undoLost(): Promise<void> {

@@ -32,6 +32,8 @@ export interface ClaimedBatch {
   tasks: ClaimedTask[];
   /** How many rows it met that had lost their worker; from now on they are in quarantine. */
   lost: number;
+  /** Whether there is no worker but this one; undefined when it met no row. */
+  alone: boolean | undefined;
   /** Where it ended, as {@link Claims.claim} takes it. */
   cursor: string | undefined;
 }
@@ -76,7 +78,7 @@ const CLAIM = `
       WHERE state = 'pending' AND NOT quarantined AND queue = $1 AND run_at <= now() AND run_at >= $5::timestamptz AND ${UNCLAIMED} AND ${NOT_PAUSED}
       ORDER BY run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED))
     RETURNING ${COLUMNS}, run_at)
-  SELECT *, run_at::text AS cursor FROM claimed ORDER BY claimed.run_at, id`;
+  SELECT *, run_at::text AS cursor, (SELECT count(*) < 2 FROM task_worker) AS alone FROM claimed ORDER BY claimed.run_at, id`;
 
 /** Claims one task that is in quarantine. That it had been claimed there before is a crash of whoever ran it. */
 const CLAIM_QUARANTINED = `
@@ -127,13 +129,13 @@ export class Claims {
 
   /** @param cursor where to begin: where an earlier claim has ended. */
   async claim(queue: string, worker: number, number: number, size: number, cursor = BEGINNING): Promise<ClaimedBatch> {
-    const rows = await this.pool.rows<ClaimedTask & { claimedBy: number | null; cursor: string }>(
+    const rows = await this.pool.rows<ClaimedTask & { claimedBy: number | null; cursor: string; alone: boolean }>(
       CLAIM,
       [queue, worker, number, size, cursor],
       this.pool.relaxed,
     );
     const tasks = rows.filter(({ claimedBy }) => claimedBy !== null);
-    return { tasks, lost: rows.length - tasks.length, cursor: rows.at(-1)?.cursor };
+    return { tasks, lost: rows.length - tasks.length, alone: rows[0]?.alone, cursor: rows.at(-1)?.cursor };
   }
 
   async claimQuarantined(queue: string, worker: number, number: number): Promise<ClaimedTask | undefined> {
