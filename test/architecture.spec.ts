@@ -6,6 +6,7 @@ import type { DescService } from '@bufbuild/protobuf';
 import { Logger, type Type } from '@nestjs/common';
 import * as contract from '@app/contract';
 import { Config } from '@app/config';
+import { SourceLimiter } from '@app/rpc';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
 import { ApiModule } from '../apps/api/src/api.module.js';
@@ -163,7 +164,7 @@ describe('every RPC', () => {
   });
 
   it('of the contract is answered by one handler of the api', () => {
-    const { controllers } = ApiModule.forRoot(Config.parse({}));
+    const { controllers } = ApiModule.forRoot(Config.parse({}), new SourceLimiter({ burst: 1, perMinute: 1 }));
     expect(() => assertRpcHandlers(controllers as Type[], services)).not.toThrow();
   });
 });

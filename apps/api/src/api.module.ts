@@ -3,7 +3,7 @@ import { AccountModule } from '@app/account';
 import { Config, ConfigModule } from '@app/config';
 import { DatabaseModule } from '@app/database';
 import { LoggingModule } from '@app/logging';
-import { currentRequestId, Readiness } from '@app/rpc';
+import { currentRequestId, Readiness, SourceLimiter } from '@app/rpc';
 import { TasksModule } from '@app/tasks';
 import { DatabaseReadiness, HealthController } from './health.controller.js';
 import { HomeController } from './home.controller.js';
@@ -13,7 +13,8 @@ import { VerifyPageController } from './verify-page.controller.js';
 /** The api: it answers calls and distributes tasks, and talks to nothing but Postgres. */
 @Module({})
 export class ApiModule {
-  static forRoot(config: Config): DynamicModule {
+  /** @param limiter counts what each source does, also on the pages. */
+  static forRoot(config: Config, limiter: SourceLimiter): DynamicModule {
     return {
       module: ApiModule,
       imports: [
@@ -24,7 +25,10 @@ export class ApiModule {
         AccountModule,
       ],
       controllers: [UserController, HomeController, VerifyPageController, HealthController],
-      providers: [{ provide: Readiness, useClass: DatabaseReadiness }],
+      providers: [
+        { provide: Readiness, useClass: DatabaseReadiness },
+        { provide: SourceLimiter, useValue: limiter },
+      ],
     };
   }
 }

@@ -11,6 +11,7 @@ import { Readiness } from './readiness.js';
 import { assertRpcHandlers } from './rpc-handlers.js';
 import { RpcExceptionFilter, type TranslateError } from './rpc.filter.js';
 import { RpcInterceptor } from './rpc.interceptor.js';
+import { type SourceLimit, SourceLimitInterceptor } from './source-limit.interceptor.js';
 
 /** How long calls under way may take to end when the app shuts down, in milliseconds. */
 const SHUTDOWN_TIMEOUT = 10_000;
@@ -30,6 +31,8 @@ export interface RpcAppOptions {
   readonly shutdownTimeout?: number;
   /** How much is taken from callers at once, where it is not the default. */
   readonly limits?: Partial<Limits>;
+  /** Which RPCs a source may call only so often; by default none. */
+  readonly sourceLimit?: SourceLimit;
 }
 
 /** An app that serves its RPCs on HTTP and gRPC. */
@@ -69,7 +72,7 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
     services,
   );
   nest.useGlobalFilters(new RpcExceptionFilter(options.translate ?? (() => undefined)));
-  nest.useGlobalInterceptors(new RpcInterceptor());
+  nest.useGlobalInterceptors(new RpcInterceptor(), ...(options.sourceLimit ? [new SourceLimitInterceptor(options.sourceLimit)] : []));
 
   const grpc = new GrpcTransport({
     services,
