@@ -6,10 +6,10 @@ import type { DescService } from '@bufbuild/protobuf';
 import { Logger, type Type } from '@nestjs/common';
 import * as contract from '@app/contract';
 import { Config } from '@app/config';
-import { SourceLimiter } from '@app/rpc';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
 import { ApiModule } from '../apps/api/src/api.module.js';
+import { LinkLimiter } from '../apps/api/src/source-limits.js';
 import { WorkerModule } from '../apps/worker/src/worker.module.js';
 import { assertRpcHandlers } from '../libs/rpc/src/rpc-handlers.js';
 import { findPolicy } from '../libs/tasks/src/task.js';
@@ -164,7 +164,8 @@ describe('every RPC', () => {
   });
 
   it('of the contract is answered by one handler of the api', () => {
-    const { controllers } = ApiModule.forRoot(Config.parse({}), new SourceLimiter({ burst: 1, perMinute: 1 }));
+    const config = Config.parse({});
+    const { controllers } = ApiModule.forRoot(config, new LinkLimiter(config));
     expect(() => assertRpcHandlers(controllers as Type[], services)).not.toThrow();
   });
 });

@@ -38,9 +38,9 @@ const alice = { username: 'alice', fullName: 'Alice', email: 'alice@example.com'
 
 let harness: Harness;
 /** @param perMinute so few that a test sees none of them come back. */
-async function start(burst: number, perMinute = 0.001, trustProxy?: readonly string[]): Promise<void> {
-  const sourceLimit = { limiter: new SourceLimiter({ burst, perMinute }), weights: new Map([[createUser, 1]]) };
-  harness = await new Harness().start([UserController], [UserService], { sourceLimit, ...(trustProxy && { trustProxy }) });
+async function start(burst: number, perMinute = 0.001, options: Parameters<Harness['start']>[2] = {}): Promise<void> {
+  const sourceLimits = new Map([[createUser, new SourceLimiter({ burst, perMinute })]]);
+  harness = await new Harness().start([UserController], [UserService], { sourceLimits, limits: { refusalDelay: 0 }, ...options });
 }
 afterEach(() => harness.stop());
 
@@ -85,7 +85,7 @@ describe.each(['http', 'grpc'] as const)('calls over %s', (transport) => {
   });
 
   it('count for the client that a trusted proxy names, of IPv6 for its network', async () => {
-    await start(1, 0.001, ['loopback']);
+    await start(1, 0.001, { trustProxy: ['loopback'] });
     for (const [first, same, other] of [
       ['192.0.2.1', '192.0.2.1', '192.0.2.2'],
       ['2001:db8:0:1::1', '2001:db8:0:1:ffff::2', '2001:db8:0:2::1'],
@@ -106,6 +106,14 @@ describe.each(['http', 'grpc'] as const)('calls over %s', (transport) => {
     await start(1, 600);
     expect(await call()).toBe(0);
     await expect.poll(() => call(), { timeout: 5_000, interval: 20 }).toBe(0);
+  });
+
+  it('wait for the refusal, but for those that find too many waiting', async () => {
+    await start(1, 0.001, { limits: { refusalDelay: 500, refusing: 1 } });
+    expect(await call()).toBe(0);
+    const startedAt = performance.now();
+    const took = await Promise.all([1, 2, 3].map(() => call().then(() => performance.now() - startedAt)));
+    expect(took.filter((milliseconds) => milliseconds >= 499)).toHaveLength(1);
   });
 
   it('of other RPCs are not counted', async () => {

@@ -3,18 +3,19 @@ import { AccountModule } from '@app/account';
 import { Config, ConfigModule } from '@app/config';
 import { DatabaseModule } from '@app/database';
 import { LoggingModule } from '@app/logging';
-import { currentRequestId, Readiness, SourceLimiter } from '@app/rpc';
+import { currentRequestId, Readiness } from '@app/rpc';
 import { TasksModule } from '@app/tasks';
 import { DatabaseReadiness, HealthController } from './health.controller.js';
 import { HomeController } from './home.controller.js';
+import { LinkLimiter } from './source-limits.js';
 import { UserController } from './user.controller.js';
 import { VerifyPageController } from './verify-page.controller.js';
 
 /** The api: it answers calls and distributes tasks, and talks to nothing but Postgres. */
 @Module({})
 export class ApiModule {
-  /** @param limiter counts what each source does, also on the pages. */
-  static forRoot(config: Config, limiter: SourceLimiter): DynamicModule {
+  /** @param links counts who asks for another link on the page. */
+  static forRoot(config: Config, links: LinkLimiter): DynamicModule {
     return {
       module: ApiModule,
       imports: [
@@ -27,7 +28,7 @@ export class ApiModule {
       controllers: [UserController, HomeController, VerifyPageController, HealthController],
       providers: [
         { provide: Readiness, useClass: DatabaseReadiness },
-        { provide: SourceLimiter, useValue: limiter },
+        { provide: LinkLimiter, useValue: links },
       ],
     };
   }

@@ -1,10 +1,10 @@
 import type { LoggerService } from '@nestjs/common';
 import type { Config } from '@app/config';
 import { UserService } from '@app/contract';
-import { createRpcApp, Readiness, type RpcApp, RpcError, SourceLimiter } from '@app/rpc';
+import { createRpcApp, Readiness, type RpcApp, RpcError } from '@app/rpc';
 import { ApiModule } from './api.module.js';
 import type { DatabaseReadiness } from './health.controller.js';
-import { WEIGHTS } from './weights.js';
+import { LinkLimiter, sourceLimits } from './source-limits.js';
 
 /**
  * The api, to be listened with: its services, and what errors of the database
@@ -14,12 +14,12 @@ import { WEIGHTS } from './weights.js';
  * @throws PortUnavailable before anything is started, when a port is taken.
  */
 export async function createApi(config: Config, logger: LoggerService | false, shutdownTimeout?: number): Promise<RpcApp> {
-  const limiter = new SourceLimiter({ burst: config.SIGN_UP_BURST, perMinute: config.SIGN_UPS_PER_MINUTE });
-  const app: RpcApp = await createRpcApp(ApiModule.forRoot(config, limiter), {
+  const links = new LinkLimiter(config);
+  const app: RpcApp = await createRpcApp(ApiModule.forRoot(config, links), {
     config,
     services: [UserService],
     basePath: new URL(config.PUBLIC_URL).pathname,
-    sourceLimit: { limiter, weights: WEIGHTS },
+    sourceLimits: sourceLimits(config, links),
     logger,
     ...(shutdownTimeout !== undefined && { shutdownTimeout }),
     translate: (error) => (readiness().isPassing(error) ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined),

@@ -2,10 +2,11 @@ import { Body, Controller, Get, HttpCode, Inject, Post, Query, Res } from '@nest
 import { AccountService } from '@app/account';
 import { Config } from '@app/config';
 import { ResendVerificationEmailRequestSchema } from '@app/contract';
-import { Code, currentSource, messageFromJson, Readiness, RpcError, SourceLimiter } from '@app/rpc';
+import { Code, currentSource, messageFromJson, Readiness, RpcError } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
 import { DatabaseReadiness } from './health.controller.js';
 import { sendPage } from './page.js';
+import { LinkLimiter } from './source-limits.js';
 import {
   confirmPage,
   disownAgainPage,
@@ -18,7 +19,6 @@ import {
   verifiedAlreadyPage,
   verifiedPage,
 } from './verify-page.js';
-import { RESEND_WEIGHT } from './weights.js';
 
 /** The page that the link in a verification mail opens, and the one that asks for a new link. */
 @Controller('verify-email')
@@ -26,7 +26,7 @@ export class VerifyPageController {
   constructor(
     private readonly accounts: AccountService,
     private readonly config: Config,
-    private readonly limiter: SourceLimiter,
+    private readonly links: LinkLimiter,
     @Inject(Readiness) private readonly database: DatabaseReadiness,
   ) {}
 
@@ -81,7 +81,7 @@ export class VerifyPageController {
   async mailLink(@Body() body: unknown, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
     const given = textOf(body, 'email').trim();
     try {
-      this.limiter.take(currentSource() ?? '', RESEND_WEIGHT);
+      this.links.take(currentSource() ?? '');
       const { email } = messageFromJson(ResendVerificationEmailRequestSchema, { email: given });
       await this.accounts.resendVerificationEmail(email);
       return sendPage(reply, 200, linkSentPage());

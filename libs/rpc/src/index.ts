@@ -6,6 +6,5 @@ export { packageDefinition } from './grpc-transport.js';
 export { Readiness } from './readiness.js';
 export { InvalidRequest, messageFromJson } from './request-message.js';
 export { createRpcApp, type RpcApp, type RpcAppOptions } from './rpc-app.js';
-export type { SourceLimit } from './source-limit.interceptor.js';
 export { type SourceAllowance, SourceLimiter } from './source-limiter.js';
 export type { TranslateError } from './rpc.filter.js';

@@ -2,10 +2,13 @@ import { TokenBucket } from 'limiter';
 import { LRUCache } from 'lru-cache';
 import { RpcError } from './rpc-error.js';
 
-/** How many sources are remembered; the one that was not heard of for longest is forgotten, and begins anew. Some 40 MB at most. */
-const SOURCES = 100_000;
+/** How many sources a limiter remembers, in some 20 MB; the one that was not heard of for longest is forgotten, and begins anew. */
+const SOURCES = 50_000;
 
-/** What a source may do: so much at once, and so much a minute after that. */
+/** How much of a call that is refused before it has cost anything does not count. */
+const FREE_OF_REFUSED = 0.9;
+
+/** How many calls a source may make: at once, and a minute after that. */
 export interface SourceAllowance {
   readonly burst: number;
   readonly perMinute: number;
@@ -13,7 +16,7 @@ export interface SourceAllowance {
 
 /**
  * A token bucket for each source of calls, in the memory of this process: of
- * several processes each counts what it is sent itself.
+ * several processes each counts what comes to itself.
  */
 export class SourceLimiter {
   private readonly buckets = new LRUCache<string, TokenBucket>({ max: SOURCES });
@@ -21,24 +24,23 @@ export class SourceLimiter {
   constructor(private readonly allowance: SourceAllowance) {}
 
   /**
-   * Counts against a source.
+   * Counts a call.
    *
-   * @param weight how much; 1 is one of what is allowed.
-   * @throws RpcError RESOURCE_EXHAUSTED that says when there is enough again; then nothing is counted.
+   * @throws RpcError RESOURCE_EXHAUSTED that says when the next one is allowed; this one is not counted then.
    */
-  take(source: string, weight: number): void {
+  take(source: string): void {
     const bucket = this.bucketOf(source);
-    if (bucket.tryRemoveTokens(weight)) return;
+    if (bucket.tryRemoveTokens(1)) return;
     throw RpcError.resourceExhausted('too many requests from your network, try again later', {
       reason: 'RATE_LIMIT_EXCEEDED',
-      retryDelay: bucket.getWaitTime(weight),
+      retryDelay: bucket.getWaitTime(1),
     });
   }
 
-  /** Counts less after all. */
-  giveBack(source: string, weight: number): void {
+  /** A call that was counted has cost nothing: it counts a tenth. */
+  giveBack(source: string): void {
     const bucket = this.buckets.get(source);
-    if (bucket) bucket.content = Math.min(bucket.content + weight, bucket.bucketSize);
+    if (bucket) bucket.content = Math.min(bucket.content + FREE_OF_REFUSED, bucket.bucketSize);
   }
 
   private bucketOf(source: string): TokenBucket {
