@@ -38,10 +38,10 @@ describe('by default a source', () => {
     // One more every two seconds.
     expect(signedUp).toBeLessThanOrEqual(101 + (Date.now() - startedAt) / 2_000);
     for (const { transport } of waybill.callers) {
-      const codesOf = async (client: string) => (await Promise.all([1, 2, 3].map(() => signUp(transport, client)))).map(({ code }) => code);
-      // One of them may be that of the last two seconds.
-      expect((await codesOf('192.0.2.1')).filter((code) => code === Code.RESOURCE_EXHAUSTED).length).toBeGreaterThanOrEqual(2);
-      expect(await codesOf('192.0.2.2')).toEqual([Code.OK, Code.OK, Code.OK]);
+      // Some of them may be those of the seconds that have passed.
+      const more = await Promise.all(Array.from({ length: 15 }, () => signUp(transport, '192.0.2.1')));
+      expect(more.map(({ code }) => code)).toContain(Code.RESOURCE_EXHAUSTED);
+      expect((await signUp(transport, '192.0.2.2')).code).toBe(Code.OK);
       // Whoever has signed up may verify.
       expect((await waybill[transport].call(verifyEmail, { token: 'x' }, from('192.0.2.1'))).code).toBe(Code.FAILED_PRECONDITION);
     }
@@ -50,7 +50,7 @@ describe('by default a source', () => {
   it('is told when to come again, and has its line in the log', async () => {
     const headers = { 'content-type': 'application/json', ...from('192.0.2.1') };
     const post = () => waybill.fetch(httpPath(createUser), { method: 'POST', headers, body: JSON.stringify(somebody()) });
-    const refused = (await Promise.all([post(), post()])).find(({ status }) => status === 429);
+    const refused = (await Promise.all(Array.from({ length: 15 }, post))).find(({ status }) => status === 429);
     expect(['1', '2']).toContain(refused?.headers.get('retry-after'));
     expect(await refused?.text()).toMatch(/"reason":"RATE_LIMIT_EXCEEDED".*google.rpc.RetryInfo","retryDelay":"[012]/);
     const requestId = refused?.headers.get('x-request-id');
