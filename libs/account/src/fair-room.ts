@@ -10,9 +10,10 @@ export class RoomIsFull extends Error {
 }
 
 /**
- * A room for those who wait to be served, so many at a time. Turns go round by
- * source, and in a full room it is the source with most places that loses one:
- * whoever floods it waits behind, and is turned away by, nobody but himself.
+ * A room for those who wait to be served, so many at a time. Sources are served
+ * in turn, and in a full room the source with most places loses its newest one. So
+ * a source alone may have all places, and one that floods the room turns away only
+ * its own.
  */
 export class FairRoom {
   /** Who waits, by source; the next turn is that of the first source. */

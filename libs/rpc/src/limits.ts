@@ -10,7 +10,7 @@ export interface Limits {
   readonly arrivalTimeout: number;
   /** Streams without an end of their own: watched health, reflection. */
   readonly watching: number;
-  /** How long whoever calls too often waits for the refusal, in milliseconds. */
+  /** How long whoever calls too often waits for the refusal, at the mean, in milliseconds: from half to one and a half of it. */
   readonly refusalDelay: number;
   /** How many calls may wait so; others are refused at once. Each may hold as much memory as the largest request. */
   readonly refusing: number;

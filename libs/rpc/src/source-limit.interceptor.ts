@@ -36,7 +36,8 @@ export class SourceLimitInterceptor implements NestInterceptor {
   private async refuse(error: unknown): Promise<never> {
     if (error instanceof RpcError && error.code === Code.RESOURCE_EXHAUSTED && this.refusing < this.limits.refusing) {
       this.refusing++;
-      await wait(this.limits.refusalDelay);
+      // Not all for the same time, or they would all come again at the same time.
+      await wait(this.limits.refusalDelay * (0.5 + Math.random()));
       this.refusing--;
     }
     throw error;
