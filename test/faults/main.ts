@@ -7,6 +7,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { floods } from './flood.ts';
 import { hostileClients } from './hostile-clients.ts';
 import { cells, runCell } from './kill-matrix.ts';
 import { negativeControls } from './negative-controls.ts';
@@ -41,6 +42,7 @@ const SECTIONS: Readonly<Record<string, (context: Context) => Scenario[]>> = {
   'negative-controls': negativeControls,
   soak,
   'hostile-clients': hostileClients,
+  floods,
   'kill-matrix': (context) =>
     cells(context.dispatchers, short, context.random.fork('cells')).map((cell) => ({
       name: `${cell.point}:${cell.signal} ${cell.workers}w ${cell.dispatcher}`,
@@ -48,7 +50,7 @@ const SECTIONS: Readonly<Record<string, (context: Context) => Scenario[]>> = {
     })),
 };
 /** Sections whose scenarios are about load: at full size each has the machine to itself. */
-const ALONE: ReadonlySet<string> = new Set(short ? [] : ['soak', 'hostile-clients']);
+const ALONE: ReadonlySet<string> = new Set(short ? [] : ['soak', 'hostile-clients', 'floods']);
 
 if (values.only !== undefined && !(values.only in SECTIONS)) {
   process.stderr.write(`--only ${values.only}: the sections are ${Object.keys(SECTIONS).join(', ')}\n`);

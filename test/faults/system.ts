@@ -319,6 +319,8 @@ export class System implements AsyncDisposable {
         HTTP_PORT: String(this.httpPort),
         GRPC_PORT: String(this.grpcPort),
         VERIFY_EMAIL_DELAY: '0ms',
+        // Everybody comes from one address.
+        SIGN_UP_BURST: '1000000',
         ...environment,
         ...options.environment,
       },

@@ -66,6 +66,8 @@ export class Waybill {
       PUBLIC_URL: `http://waybill.test:${httpPort}/`,
       SECRET_KEY: randomBytes(32).toString('base64'),
       VERIFY_EMAIL_DELAY: '0s',
+      // All people of the tests come from one address.
+      SIGN_UP_BURST: '1000000',
       LOG_LEVEL: 'debug',
       ...options.environment,
     });

@@ -7,13 +7,15 @@ import { currentRequestId, Readiness } from '@app/rpc';
 import { TasksModule } from '@app/tasks';
 import { DatabaseReadiness, HealthController } from './health.controller.js';
 import { HomeController } from './home.controller.js';
+import { LinkLimiter } from './source-limits.js';
 import { UserController } from './user.controller.js';
 import { VerifyPageController } from './verify-page.controller.js';
 
 /** The api: it answers calls and distributes tasks, and talks to nothing but Postgres. */
 @Module({})
 export class ApiModule {
-  static forRoot(config: Config): DynamicModule {
+  /** @param links counts who asks for another link on the page. */
+  static forRoot(config: Config, links: LinkLimiter): DynamicModule {
     return {
       module: ApiModule,
       imports: [
@@ -24,7 +26,10 @@ export class ApiModule {
         AccountModule,
       ],
       controllers: [UserController, HomeController, VerifyPageController, HealthController],
-      providers: [{ provide: Readiness, useClass: DatabaseReadiness }],
+      providers: [
+        { provide: Readiness, useClass: DatabaseReadiness },
+        { provide: LinkLimiter, useValue: links },
+      ],
     };
   }
 }

@@ -2,10 +2,11 @@ import { Body, Controller, Get, HttpCode, Inject, Post, Query, Res } from '@nest
 import { AccountService } from '@app/account';
 import { Config } from '@app/config';
 import { ResendVerificationEmailRequestSchema } from '@app/contract';
-import { Code, messageFromJson, Readiness, RpcError } from '@app/rpc';
+import { Code, currentSource, messageFromJson, Readiness, RpcError } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
 import { DatabaseReadiness } from './health.controller.js';
 import { sendPage } from './page.js';
+import { LinkLimiter } from './source-limits.js';
 import {
   confirmPage,
   disownAgainPage,
@@ -25,6 +26,7 @@ export class VerifyPageController {
   constructor(
     private readonly accounts: AccountService,
     private readonly config: Config,
+    private readonly links: LinkLimiter,
     @Inject(Readiness) private readonly database: DatabaseReadiness,
   ) {}
 
@@ -79,12 +81,17 @@ export class VerifyPageController {
   async mailLink(@Body() body: unknown, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
     const given = textOf(body, 'email').trim();
     try {
+      this.links.take(currentSource() ?? '');
       const { email } = messageFromJson(ResendVerificationEmailRequestSchema, { email: given });
       await this.accounts.resendVerificationEmail(email);
       return sendPage(reply, 200, linkSentPage());
     } catch (error) {
       if (error instanceof RpcError && error.code === Code.INVALID_ARGUMENT) {
         return sendPage(reply, 400, newLinkPage(given, 'This is not an e-mail address.'));
+      }
+      if (error instanceof RpcError && error.code === Code.RESOURCE_EXHAUSTED) {
+        reply.header('retry-after', Math.ceil((error.retryDelay ?? 0) / 1_000));
+        return sendPage(reply, 429, newLinkPage(given, 'Too many requests come from your network. Please try again in a minute.'));
       }
       if (this.database.isPassing(error)) {
         return sendPage(reply, 503, newLinkPage(given, 'That did not work just now. Please try again in a moment.'));

@@ -93,6 +93,14 @@ describe('Config', () => {
     expect(problemsOf({ APP_URL: 'javascript:alert(1)' })).toContain('  APP_URL: ');
   });
 
+  it('gives a source 100 sign-ups at once, and 30 a minute after that, unless it is told how many', () => {
+    expect(Config.parse({})).toMatchObject({ SIGN_UP_BURST: 100, SIGN_UPS_PER_MINUTE: 30 });
+    expect(Config.parse({ SIGN_UP_BURST: '5', SIGN_UPS_PER_MINUTE: '1' })).toMatchObject({ SIGN_UP_BURST: 5, SIGN_UPS_PER_MINUTE: 1 });
+    for (const name of ['SIGN_UP_BURST', 'SIGN_UPS_PER_MINUTE']) {
+      for (const text of ['0', '1.5', 'many']) expect(problemsOf({ [name]: text })).toContain(`  ${name}: `);
+    }
+  });
+
   it('reads which proxies are believed', () => {
     const trusted = (text: string) => Config.parse({ TRUST_PROXY: text }).TRUST_PROXY;
     expect([trusted(''), trusted('false'), trusted('true'), trusted('2')]).toEqual([false, false, true, 2]);

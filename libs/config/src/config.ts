@@ -98,6 +98,8 @@ const schema = z
     HTTP_PORT: port(8080),
     GRPC_PORT: port(9090),
     TRUST_PROXY: trustProxy,
+    SIGN_UP_BURST: z.coerce.number().int().min(1).max(1_000_000).default(100),
+    SIGN_UPS_PER_MINUTE: z.coerce.number().int().min(1).max(1_000_000).default(30),
     SMTP_URL: url(/^smtps?:$/, 'smtp://user:password@host:587').optional(),
     MAIL_FROM: z.string().min(3).default('Waybill <no-reply@waybill.localhost>'),
     PUBLIC_URL: url(/^https?:$/, 'https://waybill.example.com')

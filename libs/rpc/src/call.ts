@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import { Logger } from '@nestjs/common';
+import { sourceOf } from './client-address.js';
 import { Code } from './rpc-error.js';
 
 /** The header, and gRPC metadata key, that carries the id of a request both ways. */
@@ -13,13 +14,24 @@ const ACCEPTABLE_ID = /^[\w.:-]{1,128}$/;
 const HEALTH_CHECK = /^(?:(?:GET|HEAD) \/(?:healthz|readyz)|grpc\.health\.v1\.Health\/\w+)$/;
 
 const logger = new Logger('Rpc');
-const storage = new AsyncLocalStorage<Caller>();
+const storage = new AsyncLocalStorage<Call>();
 
 /** Who called, as far as the transport knows. */
 export interface Caller {
   readonly requestId: string;
   /** The IP address of the client: of the peer, or of whoever a trusted proxy says it calls for. */
   readonly client: string;
+}
+
+/** A call that is being handled. */
+export interface Call extends Caller {
+  /** Whether it has cost what its source's limit is there to spare. */
+  isCostly: boolean;
+}
+
+/** The call that is being handled, or undefined outside of one. */
+export function currentCall(): Call | undefined {
+  return storage.getStore();
 }
 
 /** The id of the request that is being handled, or undefined outside of one. */
@@ -32,9 +44,21 @@ export function currentClient(): string | undefined {
   return storage.getStore()?.client;
 }
 
+/** Whom the request that is being handled counts for: its client's address, or of IPv6 the network of it. Undefined outside of one. */
+export function currentSource(): string | undefined {
+  const client = currentClient();
+  return client === undefined ? undefined : sourceOf(client);
+}
+
+/** Says that the request that is being handled costs much from here on: whatever its answer, it counts in full against its source. */
+export function callIsCostly(): void {
+  const call = currentCall();
+  if (call) call.isCostly = true;
+}
+
 /** Runs the handling of a request so that {@link currentRequestId} and {@link currentClient} know of it, at any depth. */
 export function withCaller<T>(caller: Caller, work: () => T): T {
-  return storage.run(caller, work);
+  return storage.run({ ...caller, isCostly: false }, work);
 }
 
 /** The caller's request id when it is one that may be logged and echoed, else a new one. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { clientAddress, trustOf, type TrustProxy } from './client-address.js';
+import { clientAddress, sourceOf, trustOf, type TrustProxy } from './client-address.js';
 
 describe('the address of a client', () => {
   it.each<[string, string | undefined, string | undefined, TrustProxy, string]>([
@@ -15,5 +15,19 @@ describe('the address of a client', () => {
     ['is unknown where there is none', undefined, '192.0.2.1', true, 'unknown'],
   ])('%s', (_name, peer, forwardedFor, trust, client) => {
     expect(clientAddress(peer, forwardedFor, trustOf(trust))).toBe(client);
+  });
+});
+
+describe('the source of a client’s calls', () => {
+  it.each([
+    ['is an IPv4 address', '192.0.2.1', '192.0.2.1'],
+    ['is the network of an IPv6 address', '2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+    ['is the same for all of that network', '2001:db8:1:2::1', '2001:db8:1:2::/64'],
+    ['is not the same for the next one', '2001:db8:1:3::1', '2001:db8:1:3::/64'],
+    ['is an IPv4 address, however it is written', '::ffff:c000:0201', '192.0.2.1'],
+    ['is a network on one link', 'fe80::1%eth0', 'fe80:0:0:0::/64'],
+    ['is unknown where the client is', 'unknown', 'unknown'],
+  ])('%s', (_name, client, source) => {
+    expect(sourceOf(client)).toBe(source);
   });
 });

@@ -1,6 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
+import { Logger } from '@nestjs/common';
 import proxyAddr from '@fastify/proxy-addr';
+import ipaddr from 'ipaddr.js';
+
+const logger = new Logger('Rpc');
 
 /**
  * Which peers are believed when they say for whom they call (X-Forwarded-For):
@@ -13,9 +17,20 @@ export type TrustProxy = boolean | number | readonly string[];
 export type Trust = (address: string, hop: number) => boolean;
 
 export function trustOf(setting: TrustProxy): Trust {
-  if (typeof setting === 'boolean') return () => setting;
+  if (setting === false) return trustNobody();
+  if (setting === true) return () => true;
   if (typeof setting === 'number') return (_address, hop) => hop < setting;
   return proxyAddr.compile([...setting]);
+}
+
+/** Says once when it is asked, which it is for what a proxy may have sent: behind one that is not trusted all clients are one. */
+function trustNobody(): Trust {
+  let isSaid = false;
+  return () => {
+    if (!isSaid) logger.warn('a request came with X-Forwarded-For, and TRUST_PROXY is not set: all clients of a proxy count as one source');
+    isSaid = true;
+    return false;
+  };
 }
 
 /**
@@ -29,6 +44,18 @@ export function clientAddress(peer: string | undefined, forwardedFor: string | u
   const address = forwardedFor === undefined || peer === undefined ? peer : proxyAddr(request, trust);
   // Whoever may write the header may write anything into it.
   return plain(isIP(address ?? '') === 0 ? peer : address);
+}
+
+/**
+ * Whom the calls of a client count for: its address, or of IPv6 the network of 64
+ * bits, because whoever has one address there has all of its network.
+ */
+export function sourceOf(client: string): string {
+  if (isIP(client) !== 6) return client;
+  const address = ipaddr.process(client);
+  if (address.kind() === 'ipv4') return address.toString();
+  const network = (address as ipaddr.IPv6).parts.slice(0, 4).map((part) => part.toString(16));
+  return `${network.join(':')}::/64`;
 }
 
 /** An IPv4 address that came over an IPv6 socket is the same client. */

@@ -10,6 +10,10 @@ export interface Limits {
   readonly arrivalTimeout: number;
   /** Streams without an end of their own: watched health, reflection. */
   readonly watching: number;
+  /** How long whoever calls too often waits for the refusal, at the mean, in milliseconds: from half to one and a half of it. */
+  readonly refusalDelay: number;
+  /** How many calls may wait so; others are refused at once. Each may hold as much memory as the largest request. */
+  readonly refusing: number;
 }
 
 export const DEFAULT_LIMITS: Limits = {
@@ -18,6 +22,8 @@ export const DEFAULT_LIMITS: Limits = {
   arriving: 1_000,
   arrivalTimeout: 10_000,
   watching: 100,
+  refusalDelay: 1_000,
+  refusing: 2_000,
 };
 
 /**

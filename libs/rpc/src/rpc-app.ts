@@ -1,4 +1,4 @@
-import type { DescService } from '@bufbuild/protobuf';
+import type { DescMethod, DescService } from '@bufbuild/protobuf';
 import type { DynamicModule, LoggerService, Type } from '@nestjs/common';
 import { ModulesContainer, NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -11,6 +11,8 @@ import { Readiness } from './readiness.js';
 import { assertRpcHandlers } from './rpc-handlers.js';
 import { RpcExceptionFilter, type TranslateError } from './rpc.filter.js';
 import { RpcInterceptor } from './rpc.interceptor.js';
+import { SourceLimitInterceptor } from './source-limit.interceptor.js';
+import type { SourceLimiter } from './source-limiter.js';
 
 /** How long calls under way may take to end when the app shuts down, in milliseconds. */
 const SHUTDOWN_TIMEOUT = 10_000;
@@ -30,6 +32,8 @@ export interface RpcAppOptions {
   readonly shutdownTimeout?: number;
   /** How much is taken from callers at once, where it is not the default. */
   readonly limits?: Partial<Limits>;
+  /** Which RPCs a source may call only so often; by default none. */
+  readonly sourceLimits?: ReadonlyMap<DescMethod, SourceLimiter>;
 }
 
 /** An app that serves its RPCs on HTTP and gRPC. */
@@ -69,7 +73,7 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
     services,
   );
   nest.useGlobalFilters(new RpcExceptionFilter(options.translate ?? (() => undefined)));
-  nest.useGlobalInterceptors(new RpcInterceptor());
+  nest.useGlobalInterceptors(new RpcInterceptor(), new SourceLimitInterceptor(options.sourceLimits ?? new Map(), limits));
 
   const grpc = new GrpcTransport({
     services,

@@ -4,6 +4,8 @@ export const productEnvironment: Readonly<Record<string, string>> = {
   LOG_LEVEL: 'warn',
   SMTP_URL: 'smtp://127.0.0.1:9',
   MAIL_FROM: 'Waybill <no-reply@waybill.localhost>',
+  // Every caller comes from one address.
+  SIGN_UP_BURST: '1000000',
   PUBLIC_URL: 'https://waybill.example.com',
   // Of the benchmark alone.
   SECRET_KEY: Buffer.from('benchmark'.padEnd(32, '-')).toString('base64'),

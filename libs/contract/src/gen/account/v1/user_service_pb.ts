@@ -215,7 +215,8 @@ export const UserService: GenService<{
    *
    * Errors: INVALID_ARGUMENT with every violation; ALREADY_EXISTS when nothing
    * is wrong but that the username is taken, compared without regard to case;
-   * RESOURCE_EXHAUSTED when too many sign-ups are waiting.
+   * RESOURCE_EXHAUSTED when too many come from the caller's network, or too many
+   * of them are waiting.
    *
    * @generated from rpc account.v1.UserService.CreateUser
    */
@@ -247,6 +248,8 @@ export const UserService: GenService<{
    * for the address, at most one a minute and ten a day; links that were mailed
    * before keep their time. The answer is the same whether the address is known,
    * unknown, verified or has had its ten.
+   *
+   * Errors: RESOURCE_EXHAUSTED when too many come from the caller's network.
    *
    * @generated from rpc account.v1.UserService.ResendVerificationEmail
    */
