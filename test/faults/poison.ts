@@ -32,12 +32,12 @@ async function runPoison(name: string, workers: number, context: Context): Promi
   await using system = await open(name, workers, context);
   await system.start();
   const deaths = { count: 0 };
-  let over = false;
+  const end = new AbortController();
   const supervised = system.workers.map(async (app) => {
-    while (!over) {
+    while (!end.signal.aborted) {
       app.expectExit();
       const how = await Promise.race([app.ended, sleep(100, undefined)]);
-      if (how === undefined || over) continue;
+      if (how === undefined || end.signal.aborted) continue;
       deaths.count++;
       await sleep(RESTART_PAUSE);
       await app.start();
@@ -58,7 +58,7 @@ async function runPoison(name: string, workers: number, context: Context): Promi
   await system.placeOrders([poisoned], 'poison', false);
   await all();
   const watched = (async () => {
-    while (!over) {
+    while (!end.signal.aborted) {
       const [row] = await system
         .query<{ crashes: number }>(`SELECT COALESCE(max(crashes), 0)::int AS crashes FROM task WHERE type <> 'faults.poison'`)
         .catch(() => []);
@@ -67,7 +67,7 @@ async function runPoison(name: string, workers: number, context: Context): Promi
     }
   })();
   const rest = await system.rest({ recovery: RECOVERY, burials: true });
-  over = true;
+  end.abort();
   await Promise.all([...supervised, watched]);
   const { ledger } = await system.state();
   const violations: Violation[] = [...rest.violations];
