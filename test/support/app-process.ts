@@ -17,6 +17,12 @@ const PROGRAMS = {
 
 export type Program = keyof typeof PROGRAMS;
 
+/** What makes a program's clock wrong by so many milliseconds, until it gets a SIGUSR2. */
+export const withClockShiftedBy = (milliseconds: number) => ({
+  NODE_OPTIONS: `--import=${join(import.meta.dirname, 'shifted-clock.mjs')}`,
+  CLOCK_SHIFT: String(milliseconds),
+});
+
 /** A line that an app has logged. */
 export interface LogLine {
   readonly app: string;
@@ -71,6 +77,10 @@ export class AppProcess {
   /** Ends it at once, as a crash does. */
   crash(): void {
     this.child.kill('SIGKILL');
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
   }
 
   /** Asks it to end. @returns its exit code. @throws when that takes longer than `within` milliseconds. */

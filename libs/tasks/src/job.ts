@@ -41,8 +41,12 @@ export function taskOf(jobId: string): { id: string; generation: number } {
   return { id: id!, generation: Number(generation) };
 }
 
-/** The job of a task that is to be put into BullMQ, as `addBulk` takes it. */
-export function jobOf(task: PendingTask): { name: string; data: JobData; opts: JobsOptions } {
+/**
+ * The job of a task that is to be put into BullMQ, as `addBulk` takes it.
+ *
+ * @param now milliseconds since 1970, by the database's clock: its delay begins then, in place of when this machine's clock says.
+ */
+export function jobOf(task: PendingTask, now: number): { name: string; data: JobData; opts: JobsOptions } {
   const { type, payload, options, createdAt, version, failures, requestId, keep, delay } = task;
   return {
     name: type,
@@ -57,7 +61,7 @@ export function jobOf(task: PendingTask): { name: string; data: JobData; opts: J
     },
     opts: {
       jobId: jobIdOf({ id: task.id, generation: task.generation }),
-      ...(delay > 0 && { delay }),
+      ...(delay > 0 && { delay, timestamp: Math.round(now) }),
       attempts: Math.max(1, options.maxRetry + 1 - failures),
       // The delay of a retry comes with the error.
       backoff: { type: 'ledger' },

@@ -3,7 +3,8 @@ import { OnWorkerEvent, Processor, WorkerHost } from '@nestjs/bullmq';
 import { faultPoint } from '@app/faults';
 import { DelayedError, type Job, UnrecoverableError, WaitingError } from 'bullmq';
 import { FailedTaskListener } from './failed-task.listener.js';
-import { type AttemptFailure, deliveryOf, type JobData, taskOf } from './job.js';
+import { DatabaseClock } from './ledger/database-clock.js';
+import { type AttemptFailure, type Delivery, deliveryOf, type JobData, taskOf } from './job.js';
 import { TaskLogger } from './task-logger.js';
 import { TaskRunner } from './runner.js';
 import { TaskWorker } from './task-worker.js';
@@ -23,7 +24,7 @@ const workerOptions = {
   runRetryDelay: 1_000,
   // Crashes have a budget of their own, kept in the ledger, where the burial is written.
   maxStalledCount: 2 ** 31 - 1,
-  settings: { backoffStrategy: (_made: number, _type?: string, error?: Error) => (error instanceof FailedAttempt ? error.delay : 0) },
+  settings: { backoffStrategy: (_made: number, _type?: string, error?: Error) => (error instanceof FailedAttempt ? error.toldDelay : 0) },
 };
 
 /** What BullMQ stores of a failed attempt: words of the error's description, which are bounded and without secrets. */
@@ -31,6 +32,8 @@ class FailedAttempt extends Error {
   constructor(
     readonly failure: AttemptFailure,
     readonly delay: number,
+    /** The same as BullMQ is to be told it. */
+    readonly toldDelay: number,
   ) {
     super(failure.error.message);
     this.stack = failure.error.stack;
@@ -52,6 +55,7 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
     private readonly runner: TaskRunner,
     private readonly failedTaskListener: FailedTaskListener,
     private readonly taskLogger: TaskLogger,
+    private readonly clock: DatabaseClock,
   ) {
     super();
   }
@@ -64,12 +68,12 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
       case 'completed':
         return outcome.moot === undefined ? undefined : { moot: outcome.moot };
       case 'retry':
-        throw new FailedAttempt(outcome.failure, outcome.delay);
+        throw new FailedAttempt(outcome.failure, outcome.delay, this.corrected(delivery, outcome.delay));
       case 'buried':
         throw new BuriedAttempt(outcome.failure);
       case 'snooze':
         if (!outcome.routine) this.taskLogger.snoozed(delivery, outcome.reason, outcome.delay);
-        await this.worker.insist(() => job.moveToDelayed(Date.now() + outcome.delay, token));
+        await this.worker.insist(() => job.moveToDelayed(Date.now() + this.corrected(delivery, outcome.delay), token));
         throw new DelayedError();
       case 'returned':
         await this.worker.insist(() => job.moveToWait(token));
@@ -78,6 +82,11 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
         // Neither completed nor failed is ours to say any more.
         throw new WaitingError();
     }
+  }
+
+  /** On Redis, BullMQ adds it to what this machine's clock says, which may have gone wrong while the task ran. */
+  private corrected({ claimedBy }: Delivery, delay: number): number {
+    return delay === 0 || claimedBy !== undefined ? delay : Math.max(1, delay - this.clock.skew);
   }
 
   @OnWorkerEvent('completed')

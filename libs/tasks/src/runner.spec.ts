@@ -5,6 +5,7 @@ import { z } from 'zod';
 import type { Completions } from './completions.js';
 import { HookFailed, RetryIn, RevokeTask, SkipRetry, StaleAttempt } from './errors.js';
 import type { Delivery, Outcome } from './job.js';
+import type { DatabaseClock } from './ledger/database-clock.js';
 import type { Claim, Ledger } from './ledger/ledger.js';
 import type { TaskRegistry } from './registry.js';
 import { CRASH_BUDGET, type TaskMiddleware, TaskRunner } from './runner.js';
@@ -73,6 +74,8 @@ function refuseWhatPostgresRefuses(text: unknown, delay: unknown): void {
   if (typeof delay !== 'number' || !Number.isFinite(delay) || delay < 0) throw new Error('interval out of range');
 }
 
+const clock = { now: () => Date.now() } as DatabaseClock;
+
 function createRunner(ledger: LedgerModel, next: () => Event, onDead?: () => Promise<void>): TaskRunner {
   const handle = async (_: unknown, task: TaskContext) => {
     const now = next();
@@ -90,7 +93,7 @@ function createRunner(ledger: LedgerModel, next: () => Event, onDead?: () => Pro
   const policy = { type: 't', payload: z.unknown(), version: 1, backoff: { type: 'fixed' as const, delay: 1 } };
   const registry = { find: () => ({ policy, handler: { handle, onDead } }) } as unknown as TaskRegistry;
   const completions = { add: (claim: Claim) => ledger.deleteCompleted([claim]) } as unknown as Completions;
-  const runner = new TaskRunner(registry, ledger as unknown as Ledger, completions);
+  const runner = new TaskRunner(registry, ledger as unknown as Ledger, completions, clock);
   return runner;
 }
 
@@ -280,7 +283,7 @@ describe('TaskRunner, whatever is thrown', () => {
     }) as TaskMiddleware;
     const registry = { find: () => ({ policy, handler }) } as unknown as TaskRegistry;
     const completions = { add: (claim: Claim) => ledger.deleteCompleted([claim]) } as unknown as Completions;
-    const runner = new TaskRunner(registry, ledger as unknown as Ledger, completions, [middleware, atOnce]);
+    const runner = new TaskRunner(registry, ledger as unknown as Ledger, completions, clock, [middleware, atOnce]);
     const outcomes: Outcome[] = [];
     for (let number = 1; number <= maxRetry + 3; number++) {
       const outcome = await runner.run(delivered({ options: { maxRetry, timeout: 10_000 }, number, failures: number - 1 }));
@@ -419,7 +422,7 @@ describe('TaskRunner and its middleware', () => {
     const policy = { type: 't', payload: z.unknown(), version: 1, backoff: { type: 'fixed' as const, delay: 1 } };
     const registry = { find: () => ({ policy, handler: { handle } }) } as unknown as TaskRegistry;
     const completions = { add: (claim: Claim) => ledger.deleteCompleted([claim]) } as unknown as Completions;
-    const runner = new TaskRunner(registry, ledger as unknown as Ledger, completions, [middleware]);
+    const runner = new TaskRunner(registry, ledger as unknown as Ledger, completions, clock, [middleware]);
     return { outcome: await runner.run(delivered({ options: { maxRetry: 1, timeout: 10_000 } })), ledger };
   };
   const failed = (message: string) => ({ outcome: { kind: 'retry', failure: { error: { message } } } });
@@ -477,7 +480,12 @@ describe('TaskRunner and what it does not know', () => {
     const warn = vi.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined);
     try {
       const ledger = new LedgerModel();
-      const runner = new TaskRunner({ find: () => undefined } as unknown as TaskRegistry, ledger as unknown as Ledger, undefined as never);
+      const runner = new TaskRunner(
+        { find: () => undefined } as unknown as TaskRegistry,
+        ledger as unknown as Ledger,
+        undefined as never,
+        clock,
+      );
       for (let number = 1; number <= 3; number++) {
         // A worker of another release may have been lost with it: that is for one that has the handler to judge.
         expect(await runner.run(delivered({ number, crashes: 9 }))).toMatchObject({ kind: 'snooze', routine: true, delay: 60_000 });
@@ -497,6 +505,7 @@ describe('TaskRunner and what it does not know', () => {
       { find: () => ({ policy, handler: {} }) } as unknown as TaskRegistry,
       new LedgerModel() as unknown as Ledger,
       undefined as never,
+      clock,
     );
     const outcome = await runner.run(delivered({ options: { maxRetry: 0, timeout: 20 } }));
     expect(outcome).toMatchObject({ kind: 'buried', failure: { error: { message: 'the attempt ran into its timeout' } } });
@@ -511,6 +520,7 @@ describe('TaskRunner and what it does not know', () => {
         { find: () => ({ policy, handler }) } as unknown as TaskRegistry,
         new LedgerModel() as unknown as Ledger,
         undefined as never,
+        clock,
       );
       for (let number = 1; number <= 3; number++) {
         const outcome = await runner.run(delivered({ number, failures: number - 1, options: { maxRetry: 9, timeout: 10_000 } }));

@@ -9,6 +9,7 @@ import { Completions } from './completions.js';
 import { HookFailed, RetryIn, RevokeTask, SkipRetry, StaleAttempt, TaskTimeout } from './errors.js';
 import { milliseconds } from './duration.js';
 import type { AttemptFailure, Delivery, Outcome } from './job.js';
+import { DatabaseClock } from './ledger/database-clock.js';
 import { type Claim, Ledger } from './ledger/ledger.js';
 import { type RegisteredTask, TaskRegistry } from './registry.js';
 import type { DeathReason, TaskContext } from './task.js';
@@ -76,6 +77,7 @@ export class TaskRunner {
     private readonly registry: TaskRegistry,
     private readonly ledger: Ledger,
     private readonly completions: Completions,
+    private readonly clock: DatabaseClock,
     @Optional() @Inject(TASK_MIDDLEWARE) private readonly middleware: readonly TaskMiddleware[] = [],
   ) {}
 
@@ -144,7 +146,7 @@ export class TaskRunner {
 
   /** Reads the payload and runs the handler inside the middleware, within the attempt's time. @throws whatever these do. */
   private async perform(attempt: Attempt, task: RegisteredTask): Promise<unknown> {
-    const stop = limitTime(attempt);
+    const stop = limitTime(attempt, this.clock.now());
     try {
       let handled: Promise<unknown> | undefined;
       let payload: unknown;
@@ -203,7 +205,7 @@ export class TaskRunner {
   private async fail(attempt: Attempt, task: RegisteredTask, error: unknown): Promise<Outcome> {
     const { delivery, claim } = attempt;
     const delay = this.delayAfter(delivery, task, error);
-    const reason = deathOf(error, delivery, delay);
+    const reason = deathOf(error, delivery, this.clock.now() + delay);
     const failure = attempt.failedWith(describeError(isA(error, Burial) ? error.cause : error));
     attempt.ending = { failure, delay, reason };
     if (reason === undefined) {
@@ -255,7 +257,7 @@ export class TaskRunner {
     // A burial needs no attempt: a task that has crashed its workers is not given another.
     if (progressed === 'not begun' && !ending) return wait(error);
     this.report('the end of an attempt could not be recorded as it was', delivery, error);
-    const { failure, delay, reason } = ending && wasCutShort ? ending : unrecordable(attempt);
+    const { failure, delay, reason } = ending && wasCutShort ? ending : this.unrecordable(attempt);
     if (reason === undefined) {
       try {
         await this.ledger.recordFailure(claim, attempt.attempt, failure.error.message, delay);
@@ -288,6 +290,14 @@ export class TaskRunner {
       // The database went away after the effects were committed, or will not have it.
       this.report('the result of a task that is done could not be kept', delivery, error);
     }
+  }
+
+  /** How an attempt ends when the ledger has not taken its own end. */
+  private unrecordable(attempt: Attempt): Ending {
+    const { delivery, ending } = attempt;
+    const failure = attempt.failedWith(describeError(new Error('the end of the attempt could not be recorded; the log says why')));
+    const delay = defaultBackoff(delivery.failures);
+    return { failure, delay, reason: ending?.reason ?? deathOf(undefined, delivery, this.clock.now() + delay) };
   }
 
   private putOffUnknown(attempt: Attempt): Promise<Outcome> {
@@ -337,14 +347,6 @@ export class TaskRunner {
   }
 }
 
-/** How an attempt ends when the ledger has not taken its own end. */
-function unrecordable(attempt: Attempt): Ending {
-  const { delivery, ending } = attempt;
-  const failure = attempt.failedWith(describeError(new Error('the end of the attempt could not be recorded; the log says why')));
-  const delay = defaultBackoff(delivery.failures);
-  return { failure, delay, reason: ending?.reason ?? deathOf(undefined, delivery, delay) };
-}
-
 /** `instanceof` for whatever was thrown: the prototype of a proxy may throw. */
 function isA<T>(thrown: unknown, type: abstract new (...args: never[]) => T): thrown is T {
   try {
@@ -372,13 +374,17 @@ function rejected(error: Error): Promise<never> {
   return promise;
 }
 
-/** Why a failed attempt is the last one, or undefined when another follows. */
-function deathOf(error: unknown, delivery: Delivery, delay: number): DeathReason | undefined {
+/**
+ * Why a failed attempt is the last one, or undefined when another follows.
+ *
+ * @param next when that would be, in milliseconds since 1970.
+ */
+function deathOf(error: unknown, delivery: Delivery, next: number): DeathReason | undefined {
   if (isA(error, Burial)) return error.reason;
   if (isA(error, SkipRetry)) return 'retry skipped';
   if (delivery.failures >= delivery.options.maxRetry) return 'retries exhausted';
   const { deadline } = delivery.options;
-  if (deadline !== undefined && Date.now() + delay >= Date.parse(deadline)) return 'deadline passed';
+  if (deadline !== undefined && next >= Date.parse(deadline)) return 'deadline passed';
   return undefined;
 }
 
@@ -399,9 +405,9 @@ async function readPayload(delivery: Delivery, { policy }: RegisteredTask): Prom
 }
 
 /** Interrupts at the timeout or the deadline, whichever comes first; returns what ends the watch. */
-function limitTime(attempt: Attempt): () => void {
+function limitTime(attempt: Attempt, now: number): () => void {
   const { timeout, deadline } = attempt.delivery.options;
-  const left = deadline === undefined ? Number.POSITIVE_INFINITY : Date.parse(deadline) - Date.now();
+  const left = deadline === undefined ? Number.POSITIVE_INFINITY : Date.parse(deadline) - now;
   if (left <= 0) throw new Burial('deadline passed', new TaskTimeout('the deadline passed before the attempt began'));
   const [limit, interruption] = left < timeout ? [left, 'deadline' as const] : [timeout, 'timeout' as const];
   // A timer holds at most 2³¹ - 1 ms; what is longer than that ends with the process.

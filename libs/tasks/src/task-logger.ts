@@ -24,6 +24,8 @@ interface Trouble {
 @Injectable()
 export class TaskLogger {
   private readonly logger = new Logger('TaskProcessor');
+  /** When it was said last that this machine's clock is off; undefined while it is right. */
+  private clockToldAt: number | undefined;
   /** By source; absent while it is well. */
   private readonly troubles = new Map<string, Trouble>();
 
@@ -67,6 +69,25 @@ export class TaskLogger {
   /** This process. */
   takenForDead(): void {
     this.logger.warn('this worker was taken for dead; what it had claimed is run by others');
+  }
+
+  /**
+   * Said once, and then once a minute.
+   *
+   * @param skew how far ahead of the database's it is, in milliseconds. @param takesNone whether this worker takes no tasks for it.
+   */
+  clockIsOff(skew: number, takesNone: boolean): void {
+    if (this.clockToldAt !== undefined && performance.now() - this.clockToldAt < REMINDER_INTERVAL) return;
+    this.clockToldAt = performance.now();
+    const what = `the clock of this machine is ${Math.abs(skew / 1_000).toFixed(1)} s ${skew > 0 ? 'ahead of' : 'behind'} the database's`;
+    if (takesNone) this.logger.error({ skewMs: skew }, `${what}: this worker takes no tasks until it is right`);
+    else this.logger.warn({ skewMs: skew }, `${what}; tasks go by the database's`);
+  }
+
+  clockIsRight(skew: number): void {
+    if (this.clockToldAt === undefined) return;
+    this.clockToldAt = undefined;
+    this.logger.log({ skewMs: skew }, 'the clock of this machine is right again');
   }
 
   takenOver(count: number): void {

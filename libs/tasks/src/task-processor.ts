@@ -5,6 +5,7 @@ import { faultPoint } from '@app/faults';
 import type { Job } from 'bullmq';
 import { v4 as uuidv4 } from 'uuid';
 import { endsWithin } from './deadline.js';
+import type { Dispatcher } from './dispatch/dispatcher.js';
 import type { JobData } from './job.js';
 import { QueueProcessor } from './queue-processor.js';
 import { TaskRunner } from './runner.js';
@@ -41,6 +42,7 @@ export class TaskProcessor {
   private readonly picker: WeightedPicker;
   private readonly token = uuidv4();
   private fetches = 0;
+  private dispatcher: Pick<Dispatcher, 'mayFetch'> | undefined;
   private stopping = false;
 
   constructor(
@@ -55,16 +57,24 @@ export class TaskProcessor {
   /**
    * Begins to run tasks; the workers must exist.
    *
-   * @param onRegained called with a queue whose dispatcher was away and is back.
+   * @param dispatcher.mayFetch whether tasks may be taken at the moment; {@link resume} says that they may again.
+   * @param dispatcher.regained called with a queue whose dispatcher was away and is back.
    */
-  start(onRegained: (queue: string) => void): void {
+  start(dispatcher: Pick<Dispatcher, 'mayFetch' | 'regained'>): void {
+    this.dispatcher = dispatcher;
     for (const { worker } of this.processors) {
       this.workers.set(worker.name, worker);
       worker.onAnswer = () => {
-        if (this.logger.well(worker.name)) onRegained(worker.name);
+        if (this.logger.well(worker.name)) dispatcher.regained(worker.name);
       };
+      worker.mayFetch = () => dispatcher.mayFetch();
       worker.begin().catch((error: unknown) => this.logger.failed('the search for stalled tasks did not start', error));
     }
+    this.fill();
+  }
+
+  /** Tasks may be taken again. */
+  resume(): void {
     this.fill();
   }
 
@@ -105,7 +115,7 @@ export class TaskProcessor {
 
   /** Starts as many slots as there is work for, and watches the queues that are empty. */
   private fill(): void {
-    while (!this.stopping) {
+    while (this.mayTake) {
       const queue = this.picker.start();
       if (queue === undefined) break;
       this.occupy(queue, this.serve(queue));
@@ -155,8 +165,9 @@ export class TaskProcessor {
       // Asked when the job ends; BullMQ asks again when telling it failed the first time.
       const fetchNext = () => {
         if (another === undefined) {
-          another = !this.stopping && this.picker.finishAndContinue(queue);
-          hasSlot = another || this.stopping;
+          const { mayTake } = this;
+          another = mayTake && this.picker.finishAndContinue(queue);
+          hasSlot = another || !mayTake;
           // The handler has ended: the slot's next queue is asked while BullMQ is still told of this job's end.
           if (!hasSlot) this.fill();
         }
@@ -177,7 +188,7 @@ export class TaskProcessor {
 
   /** Waits for an empty queue, in one place for all slots; a job that arrives takes a slot, or goes back when there is none. */
   private watch(queue: string): void {
-    if (this.stopping || this.watched.has(queue) || !this.picker.isEmpty(queue)) return;
+    if (!this.mayTake || this.watched.has(queue) || !this.picker.isEmpty(queue)) return;
     this.watched.add(queue);
     if (!this.picker.hasRoom(queue)) return this.lookLater(queue);
     const worker = this.workerOf(queue);
@@ -211,6 +222,10 @@ export class TaskProcessor {
       this.picker.wake(queue);
       this.fill();
     }, LOOK_INTERVAL).unref();
+  }
+
+  private get mayTake(): boolean {
+    return !this.stopping && this.dispatcher?.mayFetch() === true;
   }
 
   private workerOf(queue: string): TaskWorker {

@@ -21,6 +21,8 @@ const RETRY_INTERVAL = 500;
 export class TaskWorker extends Worker<JobData> {
   /** Called whenever the dispatcher has answered. */
   onAnswer: () => void = () => undefined;
+  /** Asked before every fetch. */
+  mayFetch: () => boolean = () => true;
   private halted = false;
   private readonly fetches = new Set<Promise<unknown>>();
   private readonly onLedger: LedgerBackend | undefined;
@@ -66,7 +68,7 @@ export class TaskWorker extends Worker<JobData> {
 
   protected override async moveToActive(token: string, name?: string): Promise<Job<JobData>> {
     // BullMQ itself answers with undefined for "no job"; its declaration does not say so.
-    if (this.halted) return undefined as unknown as Job<JobData>;
+    if (this.halted || !this.mayFetch()) return undefined as unknown as Job<JobData>;
     const fetch = super.moveToActive(token, name);
     this.fetches.add(fetch);
     try {
@@ -94,12 +96,12 @@ export class TaskWorker extends Worker<JobData> {
    * the job behind at once, to be taken for that of a crashed worker.
    */
   async insist<T>(tell: () => Promise<T>): Promise<T> {
-    const giveUpAt = Date.now() + this.opts.lockDuration!;
+    const giveUpAt = performance.now() + this.opts.lockDuration!;
     for (;;) {
       try {
         return await tell();
       } catch (error) {
-        if (!isRefusal(error) || Date.now() > giveUpAt) throw error;
+        if (!isRefusal(error) || performance.now() > giveUpAt) throw error;
         this.emit('error', error as Error);
         await wait(RETRY_INTERVAL);
       }

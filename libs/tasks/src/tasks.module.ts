@@ -27,6 +27,7 @@ import { TaskQueue } from './dispatch/redis/task-queue.js';
 import { CORRELATION_ID, type CorrelationId, TaskDistributor } from './distributor.js';
 import { FailedTaskListener } from './failed-task.listener.js';
 import { Claims } from './ledger/claims.js';
+import { DatabaseClock } from './ledger/database-clock.js';
 import { Election } from './ledger/election.js';
 import { Handover } from './ledger/handover.js';
 import { Ledger } from './ledger/ledger.js';
@@ -60,6 +61,7 @@ class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShutdown {
     private readonly registry: TaskRegistry,
     private readonly listener: Listener,
     private readonly election: Election,
+    private readonly clock: DatabaseClock,
     private readonly dispatcher: Dispatcher,
     private readonly processor: TaskProcessor,
     private readonly runner: TaskRunner,
@@ -77,7 +79,8 @@ class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShutdown {
     this.election.start();
     await this.dispatcher.start();
     this.registrar.register();
-    this.processor.start((queue) => this.dispatcher.regained(queue));
+    this.processor.start(this.dispatcher);
+    this.clock.start(this.dispatcher.needsRightClock, () => this.processor.resume());
     this.scheduler.start();
     this.maintenance.start();
     const types = this.registry.all().map((task) => task.policy.type);
@@ -91,7 +94,7 @@ class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShutdown {
     this.processor.halt();
     const [left] = await Promise.all([
       this.processor.stop(),
-      this.end({ scheduler: this.scheduler, maintenance: this.maintenance, election: this.election }),
+      this.end({ clock: this.clock, scheduler: this.scheduler, maintenance: this.maintenance, election: this.election }),
     ]);
     await this.end({ dispatcher: this.dispatcher });
     await this.listener.stop();
@@ -156,6 +159,7 @@ export class TasksModule {
       { provide: QUEUE_PROCESSORS, useFactory: (...all: QueueProcessor[]) => all, inject: processors },
       ...processors,
       Completions,
+      DatabaseClock,
       Election,
       FailedTaskListener,
       Listener,

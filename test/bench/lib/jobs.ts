@@ -9,7 +9,7 @@ export type ProductJob = ReturnType<typeof jobOf>;
 
 /** As the relay makes one of a ledger row. */
 export function productJob(number: number): ProductJob {
-  return jobOf({
+  const task = {
     id: uuidv7(),
     type: TASK_TYPE,
     queue: 'default',
@@ -22,7 +22,8 @@ export function productJob(number: number): ProductJob {
     createdAt: new Date(),
     keep: false,
     delay: 0,
-  });
+  };
+  return jobOf(task, Date.now());
 }
 
 /** As somebody would put it into BullMQ who uses nothing else. */

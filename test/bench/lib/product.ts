@@ -16,6 +16,7 @@ const tasks = <Library>(path: string) => built<Library>(`tasks/src/${path}`);
 
 export const { Task, TaskAdmin, TaskDistributor, TaskQueues, TasksModule } = await tasks<typeof import('@app/tasks')>('index');
 export const { Completions } = await tasks<typeof import('../../../libs/tasks/src/completions.js')>('completions');
+export const { DatabaseClock } = await tasks<typeof import('../../../libs/tasks/src/ledger/database-clock.js')>('ledger/database-clock');
 export const { Handover } = await tasks<typeof import('../../../libs/tasks/src/ledger/handover.js')>('ledger/handover');
 export const { jobOf } = await tasks<typeof import('../../../libs/tasks/src/job.js')>('job');
 export const { Ledger } = await tasks<typeof import('../../../libs/tasks/src/ledger/ledger.js')>('ledger/ledger');

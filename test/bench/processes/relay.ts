@@ -9,6 +9,7 @@ import {
   Config,
   ConfigModule,
   createLogger,
+  DatabaseClock,
   DatabaseModule,
   Handover,
   Listener,
@@ -47,9 +48,10 @@ class CountingHandover extends Handover {
 
 answer({
   relay: async ({ count }: { count: number }) => {
-    const handover = new CountingHandover(app.get(TasksPool, { strict: false }));
+    const pool = app.get(TasksPool, { strict: false });
+    const handover = new CountingHandover(pool);
     const logger = new TaskLogger();
-    const relay = new Relay(handover, queues, new Listener(config, logger), logger);
+    const relay = new Relay(handover, queues, new Listener(config, logger), new DatabaseClock(pool, logger), logger);
     const done = new Promise<void>((resolve) => {
       handover.onDispatched = () => {
         if (handover.dispatched >= count) resolve();

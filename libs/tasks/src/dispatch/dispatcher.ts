@@ -8,6 +8,12 @@ export abstract class Dispatcher {
   /** Resolves when workers may ask for tasks. */
   abstract start(): Promise<void>;
 
+  /** Whether its workers go by the clock of their machine, and so may fetch nothing while that is off. */
+  abstract readonly needsRightClock: boolean;
+
+  /** Whether workers may fetch tasks at the moment. */
+  abstract mayFetch(): boolean;
+
   /** Told that a queue's dispatcher was away and is back. */
   abstract regained(queue: string): void;
 

@@ -37,7 +37,7 @@ export class LedgerControl extends DispatchControl {
   }
 
   async pause(queue: string): Promise<void> {
-    await this.dataSource.getRepository(QueuePause).upsert({ queue, pausedAt: new Date() }, ['queue']);
+    await this.dataSource.getRepository(QueuePause).upsert({ queue }, ['queue']);
     await this.dataSource.query(`SELECT pg_notify('${PAUSE_CHANNEL}', $1)`, [queue]);
   }
 

@@ -17,6 +17,7 @@ import { StartOrder } from './start-order.js';
 @Injectable()
 export class LedgerDispatcher extends Dispatcher {
   readonly name = 'ledger';
+  readonly needsRightClock = false;
   private readonly slot = new QuarantineSlot();
   private readonly queues: ReadonlyMap<string, QueueClaims>;
   private readonly releases: Releases;
@@ -83,6 +84,10 @@ export class LedgerDispatcher extends Dispatcher {
       for (const queue of this.queues.values()) queue.drop(id);
     });
     this.listener.on('pause', (name) => void this.queues.get(name)?.giveBack());
+  }
+
+  mayFetch(): boolean {
+    return true;
   }
 
   regained(): void {}

@@ -6,10 +6,12 @@ import { Completions } from '../completions.js';
 import { TaskDistributor } from '../distributor.js';
 import { type Duration, milliseconds } from '../duration.js';
 import type { Outcome } from '../job.js';
+import { DatabaseClock } from '../ledger/database-clock.js';
 import { Ledger } from '../ledger/ledger.js';
 import { Waker } from '../waker.js';
 import { TaskRegistry } from '../registry.js';
 import { TaskRunner } from '../runner.js';
+import { TaskLogger } from '../task-logger.js';
 import { type TaskHandler, policyOf } from '../task.js';
 import { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from '../ledger/task-record.entity.js';
 import { TasksPool } from '../ledger/tasks-pool.js';
@@ -119,7 +121,7 @@ export class TasksTestingModule {
       module: TasksTestingModule,
       global: true,
       imports: [TypeOrmModule.forFeature([TaskRecord, QueuePause, ScheduleRecord, WorkerRecord]), DiscoveryModule],
-      providers: [Completions, Ledger, TaskDistributor, TaskRegistry, TaskRunner, TasksPool, TaskTestKit, Waker],
+      providers: [Completions, DatabaseClock, Ledger, TaskDistributor, TaskLogger, TaskRegistry, TaskRunner, TasksPool, TaskTestKit, Waker],
       exports: [TaskDistributor, TaskTestKit],
     };
   }

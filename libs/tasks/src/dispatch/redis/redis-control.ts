@@ -46,7 +46,7 @@ export class RedisControl extends DispatchControl {
 
   /** When Redis does not answer, it takes effect once that is back. */
   async pause(queue: string): Promise<void> {
-    await this.dataSource.getRepository(QueuePause).upsert({ queue, pausedAt: new Date() }, ['queue']);
+    await this.dataSource.getRepository(QueuePause).upsert({ queue }, ['queue']);
     await this.restorePauses();
   }
 

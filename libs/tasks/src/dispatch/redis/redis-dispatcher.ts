@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { DatabaseClock } from '../../ledger/database-clock.js';
 import { TaskLogger } from '../../task-logger.js';
 import { Dispatcher } from '../dispatcher.js';
 import { TaskQueues } from './queues.js';
@@ -9,11 +10,14 @@ import { Relay } from './relay.js';
 @Injectable()
 export class RedisDispatcher extends Dispatcher {
   readonly name = 'redis';
+  /** BullMQ takes what is delayed out of Redis when it is due by the clock of the worker that asks. */
+  readonly needsRightClock = true;
 
   constructor(
     private readonly queues: TaskQueues,
     private readonly relay: Relay,
     private readonly reconciler: Reconciler,
+    private readonly clock: DatabaseClock,
     private readonly logger: TaskLogger,
   ) {
     super();
@@ -25,6 +29,10 @@ export class RedisDispatcher extends Dispatcher {
     }
     this.relay.start();
     this.reconciler.start();
+  }
+
+  mayFetch(): boolean {
+    return this.clock.isRight;
   }
 
   regained(queue: string): void {

@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { faultPoint } from '@app/faults';
 import { answered } from '../../deadline.js';
 import { jobOf } from '../../job.js';
+import { DatabaseClock } from '../../ledger/database-clock.js';
 import { Handover, HANDOVER_SIZE } from '../../ledger/handover.js';
 import type { PendingTask } from '../../ledger/ledger.js';
 import { Listener } from '../../ledger/listener.js';
@@ -32,6 +33,7 @@ export class Relay {
     private readonly handover: Handover,
     private readonly queues: TaskQueues,
     private readonly listener: Listener,
+    private readonly clock: DatabaseClock,
     private readonly logger: TaskLogger,
   ) {}
 
@@ -70,7 +72,7 @@ export class Relay {
     const byQueue = Map.groupBy(tasks, (task) => task.queue);
     await Promise.all(
       [...byQueue].map(async ([queue, group]) => {
-        await this.queues.of(queue).addBulk(group.map(jobOf));
+        await this.queues.of(queue).addBulk(group.map((task) => jobOf(task, this.clock.now())));
         await faultPoint('relay.after-add');
       }),
     );
