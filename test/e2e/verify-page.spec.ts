@@ -121,8 +121,9 @@ describe('the pages', () => {
   });
 
   it('mail nothing to what is no address by the contract', async () => {
-    const tasks = () => waybill.database.query('SELECT id FROM task ORDER BY id');
-    const before = await tasks();
+    const mails = async () =>
+      (await waybill.database.query<{ id: string }>(`SELECT id FROM task WHERE type = 'account.send_verification_email'`)).map(({ id }) => id);
+    const before = new Set(await mails());
     for (const email of ['', 'nobody', 'a@b@c', `${'a'.repeat(250)}@example.com`, 'nul\0@example.com', '"><script>@example.com']) {
       const response = await at('/verify-email/new', form({ email }));
       const page = await response.text();
@@ -132,7 +133,7 @@ describe('the pages', () => {
     expect((await at('/verify-email/new', { method: 'POST', body: '{}', headers: { 'content-type': 'application/json' } })).status).toBe(
       400,
     );
-    expect(await tasks()).toEqual(before);
+    expect((await mails()).filter((id) => !before.has(id))).toEqual([]);
   });
 
   it('are served under the path of PUBLIC_URL and without it, and nowhere else', async () => {
