@@ -122,7 +122,9 @@ describe('the pages', () => {
 
   it('mail nothing to what is no address by the contract', async () => {
     const mails = async () =>
-      (await waybill.database.query<{ id: string }>(`SELECT id FROM task WHERE type = 'account.send_verification_email'`)).map(({ id }) => id);
+      (await waybill.database.query<{ id: string }>(`SELECT id FROM task WHERE type = 'account.send_verification_email'`)).map(
+        ({ id }) => id,
+      );
     const before = new Set(await mails());
     for (const email of ['', 'nobody', 'a@b@c', `${'a'.repeat(250)}@example.com`, 'nul\0@example.com', '"><script>@example.com']) {
       const response = await at('/verify-email/new', form({ email }));
