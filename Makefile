@@ -50,6 +50,11 @@ proto: $(INSTALLED) ## generate libs/contract from proto, and the OpenAPI docume
 	@$(MAKE) --no-print-directory build
 	@node scripts/openapi.ts
 
+.PHONY: release-contract
+release-contract: $(BUILT) ## note the contract as that of a release, which later ones may not break
+	@buf build proto --exclude-source-info -o libs/contract/released/contract.binpb
+	@cp libs/contract/src/openapi.json libs/contract/released/openapi.json
+
 ## The pieces apart
 
 .PHONY: services
@@ -100,6 +105,10 @@ bench: $(BUILT) ## measure throughput and latency (ARGS goes to the benchmark)
 .PHONY: faults
 faults: $(BUILT) ## kill and cut off parts under load, and count what was lost (ARGS goes to it)
 	@exec node test/faults/main.ts $(ARGS)
+
+.PHONY: conformance
+conformance: $(BUILT) ## make a thousand requests a path from the OpenAPI document, and hold the answers against it
+	@exec node scripts/conformance.ts
 
 # The parts of check
 

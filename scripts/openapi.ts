@@ -1,6 +1,6 @@
 /**
  * Makes the OpenAPI document of the contract, from its descriptors. `make proto` writes it; with `--check`, `make check`
- * refuses one that is not what the contract says now.
+ * refuses one that is not what the contract says now, or that breaks what the last release's promised.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -13,6 +13,7 @@ import { complain, say } from './stack/output.ts';
 import { ROOT } from './stack/settings.ts';
 
 const FILE = 'libs/contract/src/openapi.json';
+const RELEASED = 'libs/contract/released/openapi.json';
 const SERVICES = ['account.v1.UserService'];
 const DESCRIPTION = `Sign people up, and prove that an e-mail address is theirs.
 
@@ -44,13 +45,64 @@ const document = openApiDocument({
       .join('\n')
       .trim(),
 });
+
+interface Operation {
+  operationId: string;
+  parameters: { name?: string; in?: string; required?: boolean }[];
+  requestBody?: { required: boolean };
+}
+
+interface Document {
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas: Record<string, { required?: string[] }> };
+}
+
+/** Whether requests hold the schema, as their body. */
+function isAsked({ paths }: Document, schema: string): boolean {
+  return Object.values(paths)
+    .flatMap((operations) => Object.values(operations))
+    .some(({ requestBody }) => JSON.stringify(requestBody ?? {}).includes(`"#/components/schemas/${schema}"`));
+}
+
+/** What a client of the last release would miss. Fields and their types are held by `buf breaking`; here is what HTTP adds. */
+function breaks(before: Document, now: Document): string[] {
+  const problems: string[] = [];
+  for (const [path, operations] of Object.entries(before.paths)) {
+    for (const [verb, old] of Object.entries(operations)) {
+      const operation = now.paths[path]?.[verb];
+      const name = `${verb.toUpperCase()} ${path}`;
+      if (operation?.operationId !== old.operationId) {
+        problems.push(`${name} was ${old.operationId}`);
+        continue;
+      }
+      for (const parameter of operation.parameters.filter(({ required }) => required)) {
+        const known = old.parameters.some((each) => each.name === parameter.name && each.in === parameter.in && each.required);
+        if (!known) problems.push(`${name} demands the parameter ${parameter.name}`);
+      }
+      if (operation.requestBody && !old.requestBody) problems.push(`${name} demands a body`);
+    }
+  }
+  for (const [name, schema] of Object.entries(before.components.schemas)) {
+    // Of an answer, what is required is what a client may rely on.
+    if (!isAsked(before, name)) continue;
+    const required = now.components.schemas[name]?.required ?? [];
+    const more = required.filter((field) => !schema.required?.includes(field));
+    if (more.length > 0) problems.push(`${name} demands ${more.join(', ')}`);
+  }
+  return problems;
+}
+
 const text = `${JSON.stringify(document, undefined, 2)}\n`;
 if (!process.argv.includes('--check')) {
   writeFileSync(join(ROOT, FILE), text);
   say(`${FILE} is written`);
-} else if (readFileSync(join(ROOT, FILE), 'utf8') === text) {
-  say('the OpenAPI document says what the contract says');
 } else {
-  complain(`${FILE} is not what the contract says: run \`make proto\``);
-  process.exitCode = 1;
+  const read = (file: string) => readFileSync(join(ROOT, file), 'utf8');
+  const problems = breaks(JSON.parse(read(RELEASED)) as Document, document as Document).map(
+    (problem) => `breaks the last release: ${problem}`,
+  );
+  if (read(FILE) !== text) problems.unshift('is not what the contract says: run `make proto`');
+  for (const problem of problems) complain(`${FILE} ${problem}`);
+  process.exitCode = problems.length === 0 ? 0 : 1;
+  if (problems.length === 0) say('the OpenAPI document says what the contract says, and what the last release said');
 }

@@ -10,6 +10,7 @@ import { openApi } from '@app/contract';
 import { openApiDocument } from '@app/rpc';
 import { afterEach, describe, expect, it } from 'vitest';
 
+// eslint-disable-next-line typescript/no-explicit-any -- a document is read here by its paths
 type Json = Record<string, any>;
 
 const folders: string[] = [];
@@ -41,11 +42,11 @@ function documentOf(proto = PROTO): Json {
   });
 }
 
-const problemsOf = async (document: object) => (await new Validator().validate(document)).errors;
+const problemsOf = async (document: object) => (await new Validator().validate(structuredClone(document) as Json)).errors;
 
 describe('the OpenAPI document of a contract', () => {
   it('is valid, this api’s and one with everything in it', async () => {
-    expect(await problemsOf(structuredClone(openApi))).toBeUndefined();
+    expect(await problemsOf(openApi)).toBeUndefined();
     expect(await problemsOf(documentOf())).toBeUndefined();
     expect(await problemsOf({ ...openApi, paths: [] })).toBeDefined();
   });

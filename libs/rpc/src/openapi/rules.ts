@@ -155,13 +155,16 @@ function merge(schema: Draft, more: Schema): void {
 /** A pattern of RE2 as one of ECMA-262, if every reader of schemas understands it: those of other scripts and with flags they do not. */
 function patternSchema(pattern: string): Schema | undefined {
   if (/\\[pPxQaCzAG]|\(\?|[^\x20-\x7E]/.test(pattern)) return undefined;
+  return isPattern(pattern) ? { pattern } : undefined;
+}
+
+function isPattern(text: string): boolean {
   try {
-    new RegExp(pattern, 'u');
+    return new RegExp(text, 'u') instanceof RegExp;
   } catch {
-    // Not a pattern of ECMA-262: it is told in words.
-    return undefined;
+    // A SyntaxError: no pattern of ECMA-262.
+    return false;
   }
-  return { pattern };
 }
 
 const escaped = (text: string) => text.replace(/[\\^$.*+?()[\]{}|/-]/g, String.raw`\$&`);
