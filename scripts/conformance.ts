@@ -32,10 +32,14 @@ function installed(): string | undefined {
   if (existsSync(program)) return program;
   try {
     execFileSync('python3', ['-m', 'venv', FOLDER], { stdio: 'pipe' });
-    execFileSync(join(FOLDER, 'bin/pip'), ['install', '--quiet', '--disable-pip-version-check', `schemathesis==${VERSION}`], { stdio: 'pipe' });
+    execFileSync(join(FOLDER, 'bin/pip'), ['install', '--quiet', '--disable-pip-version-check', `schemathesis==${VERSION}`], {
+      stdio: 'pipe',
+    });
     return program;
   } catch (error) {
-    say(`NOT RUN: requests made from the OpenAPI document. There is no Python that can install schemathesis (${(error as Error).message.split('\n')[0]})`);
+    say(
+      `NOT RUN: requests made from the OpenAPI document. There is no Python that can install schemathesis (${(error as Error).message.split('\n')[0]})`,
+    );
     return undefined;
   }
 }
@@ -71,7 +75,7 @@ if (program !== undefined) {
     await runOnce('migrate', 'dist/apps/worker/src/migrate.js', environment, new AbortController().signal);
     api = spawn(process.execPath, ['dist/apps/api/src/main.js'], { cwd: ROOT, env: environment, stdio: ['ignore', 'inherit', 'inherit'] });
     await untilReady(url, api);
-    const options = ['--checks', CHECKS.join(','), '--max-examples', EXAMPLES, '--workers', '2', '--phases', 'examples,coverage,fuzzing'];
+    const options = ['--checks', CHECKS.join(','), '--max-examples', EXAMPLES, '--phases', 'examples,coverage,fuzzing'];
     const { status } = spawnSync(program, ['run', `${url}/openapi.json`, ...options], { cwd: join(ROOT, '.tools'), stdio: 'inherit' });
     if (status !== 0) complain('the api does not answer as its OpenAPI document says (above)');
     process.exitCode = status === 0 ? 0 : 1;

@@ -10,7 +10,7 @@ import type { StackSettings } from './settings.ts';
 /** What the apps stand on. */
 export interface Foundation {
   /** The environment that leads an app to it. */
-  readonly environment: { readonly DATABASE_URL: string; readonly SMTP_URL: string };
+  readonly environment: { readonly DATABASE_URL: string; readonly SMTP_URL: string; readonly MAILBOX_URL?: string };
   /** The page that shows the caught mail; a mail server of the user's own has none. */
   readonly mailboxUrl: string | undefined;
   readonly runFile: RunFile;
@@ -87,5 +87,9 @@ export async function openFoundation(
   });
   resources.defer(() => mailbox.stop());
   stopping.throwIfAborted();
-  return { environment: { DATABASE_URL: url, SMTP_URL: mailbox.smtpUrl }, mailboxUrl: mailbox.webUrl, runFile };
+  return {
+    environment: { DATABASE_URL: url, SMTP_URL: mailbox.smtpUrl, MAILBOX_URL: mailbox.webUrl },
+    mailboxUrl: mailbox.webUrl,
+    runFile,
+  };
 }

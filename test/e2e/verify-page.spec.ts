@@ -1,5 +1,4 @@
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -9,19 +8,13 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from 'p
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Mailbox, startMailbox } from '../../scripts/stack/mailbox.ts';
 import { freePort } from '../../scripts/stack/ports.ts';
+import { executablePath, explainMissingBrowser } from '../support/browser.js';
 import { Code } from '../support/callers.js';
 import { eventually } from '../support/eventually.js';
 import { somebody } from '../support/people.js';
 import { Waybill } from '../support/waybill.js';
 
-const BROWSERS = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-const executablePath = BROWSERS.find((path) => existsSync(path));
-
-if (executablePath === undefined) {
-  const notRun = `NOT RUN: the verify page in a browser. There is none of ${BROWSERS.join(', ')}.`;
-  if (process.env['CI'] === 'true') throw new Error(notRun);
-  console.warn(notRun);
-}
+explainMissingBrowser('the verify page');
 
 let waybill: Waybill;
 /** The one of `make start`. */

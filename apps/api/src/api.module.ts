@@ -5,6 +5,7 @@ import { DatabaseModule } from '@app/database';
 import { LoggingModule } from '@app/logging';
 import { currentRequestId, Readiness } from '@app/rpc';
 import { TasksModule } from '@app/tasks';
+import { DocsController } from './docs.controller.js';
 import { DatabaseReadiness, HealthController } from './health.controller.js';
 import { HomeController } from './home.controller.js';
 import { OpenApiController } from './open-api.controller.js';
@@ -26,7 +27,7 @@ export class ApiModule {
         TasksModule.forDistributor({ correlationId: currentRequestId }),
         AccountModule,
       ],
-      controllers: [UserController, HomeController, OpenApiController, VerifyPageController, HealthController],
+      controllers: [UserController, DocsController, HomeController, OpenApiController, VerifyPageController, HealthController],
       providers: [
         { provide: Readiness, useClass: DatabaseReadiness },
         { provide: LinkLimiter, useValue: links },

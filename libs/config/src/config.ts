@@ -72,6 +72,19 @@ const trustProxy = z
     return z.NEVER;
   });
 
+/** Exact origins, as a browser sends them: `https://app.example.com`, with a port where it is not the scheme's own. */
+const origins = z
+  .string()
+  .default('')
+  .transform((text) => text.split(',').flatMap((part) => part.trim() || []))
+  .refine((all) => all.every(isOrigin), {
+    message: 'must be origins such as https://app.example.com, with commas between them: no path, no "*"',
+  });
+
+function isOrigin(text: string): boolean {
+  return /^https?:/.test(text) && URL.canParse(text) && new URL(text).origin === text;
+}
+
 function isAddressRange(text: string): boolean {
   if (['loopback', 'linklocal', 'uniquelocal'].includes(text)) return true;
   const [address, bits, ...rest] = text.split('/');
@@ -98,6 +111,7 @@ const schema = z
     HTTP_PORT: port(8080),
     GRPC_PORT: port(9090),
     TRUST_PROXY: trustProxy,
+    CORS_ORIGINS: origins,
     SIGN_UP_BURST: z.coerce.number().int().min(1).max(1_000_000).default(100),
     SIGN_UPS_PER_MINUTE: z.coerce.number().int().min(1).max(1_000_000).default(30),
     SMTP_URL: url(/^smtps?:$/, 'smtp://user:password@host:587').optional(),
@@ -118,6 +132,7 @@ const schema = z
     // Where `make start` and `make services` run Postgres and the mailbox; what is run beside them finds them there.
     POSTGRES_PORT: port(54_329),
     SMTP_PORT: port(1025),
+    MAILBOX_URL: url(/^http:$/, 'http://localhost:1080').optional(),
     // For the fault tests alone: where this process is to fail, and how (libs/faults).
     FAULTS: z
       .string()
