@@ -41,6 +41,9 @@ export class SmtpMailer extends Mailer implements OnApplicationShutdown {
       host: url.hostname,
       port: Number(url.port) || (url.protocol === 'smtps:' ? 465 : 587),
       secure: url.protocol === 'smtps:',
+      // Where STARTTLS is required it comes before the log-in and the mail. A certificate is checked wherever there is one.
+      requireTLS: config.SMTP_TLS === 'required',
+      ignoreTLS: config.SMTP_TLS === 'off',
       ...(url.username && { auth: { user: decodeURIComponent(url.username), pass: decodeURIComponent(url.password) } }),
       disableFileAccess: true,
       disableUrlAccess: true,
@@ -100,6 +103,10 @@ const ABOUT_THE_MAIL = new Set(['RCPT TO', 'DATA']);
 /** nodemailer's errors carry the envelope and repeat the address in the server's answer: keep the codes alone. */
 function withoutAddresses(error: unknown): Error {
   const { code, command = 'an unknown command', responseCode } = error as { code?: string; command?: string; responseCode?: number };
+  if (code === 'ETLS') {
+    const answer = responseCode === undefined ? '' : `, which it answered with ${responseCode}`;
+    return new Error(`the mail could not be sent: no TLS with the mail server at ${command}${answer}; nothing is sent without it (see SMTP_TLS)`);
+  }
   if (responseCode !== undefined && responseCode >= 500 && ABOUT_THE_MAIL.has(command)) {
     return new MailRefused(`the mail server refused the mail: ${responseCode} at ${command}`);
   }
