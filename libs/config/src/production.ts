@@ -27,6 +27,8 @@ function isDatabaseHere(text: string): boolean {
 /** Whether a key looks like anything but 32 random bytes: a word, a pattern, a text in base64, or a text that is read as base64. */
 function isGuessable(text: string): boolean {
   const key = Buffer.from(text, 'base64');
+  // Of another length it is refused for that.
+  if (key.length !== 32) return false;
   const steps = key.map((byte, index) => byte - (key[index - 1] ?? 0));
   return (
     new Set(key).size < FEWEST_DIFFERENT ||
@@ -50,7 +52,8 @@ export function productionProblems(given: Environment): string[] {
   }
   if (PUBLIC_URL !== undefined && URL.canParse(PUBLIC_URL)) {
     const { protocol, hostname } = new URL(PUBLIC_URL);
-    if (protocol === 'http:' && !isLoopback(hostname)) problems.push('PUBLIC_URL: must be https: in production, for links carry a secret');
+    if (protocol === 'http:' && !isLoopback(hostname))
+      problems.push('PUBLIC_URL: must be https: in production, because links carry a secret');
   }
   if (DATABASE_URL !== undefined && URL.canParse(DATABASE_URL) && !isDatabaseHere(DATABASE_URL)) {
     if (!new URL(DATABASE_URL).searchParams.has('sslmode'))
@@ -73,5 +76,7 @@ export function productionProblems(given: Environment): string[] {
 export function unsaidProblems(given: Environment): string[] {
   const { NODE_ENV, DATABASE_URL } = given;
   if (NODE_ENV !== undefined || DATABASE_URL === undefined || !URL.canParse(DATABASE_URL) || isDatabaseHere(DATABASE_URL)) return [];
-  return ['NODE_ENV: must be set where DATABASE_URL is on another machine, to production or, with its known key and reflection, development'];
+  return [
+    'NODE_ENV: must be set where DATABASE_URL is on another machine, to production or, with its known key and reflection, development',
+  ];
 }

@@ -102,13 +102,19 @@ const ABOUT_THE_MAIL = new Set(['RCPT TO', 'DATA']);
 
 /** nodemailer's errors carry the envelope and repeat the address in the server's answer: keep the codes alone. */
 function withoutAddresses(error: unknown): Error {
-  const { code, command = 'an unknown command', responseCode } = error as { code?: string; command?: string; responseCode?: number };
-  if (code === 'ETLS') {
-    const answer = responseCode === undefined ? '' : `, which it answered with ${responseCode}`;
-    return new Error(`the mail could not be sent: no TLS with the mail server at ${command}${answer}; nothing is sent without it (see SMTP_TLS)`);
-  }
+  const { code, originalCode, command = 'an unknown command', responseCode } = error as SendError;
   if (responseCode !== undefined && responseCode >= 500 && ABOUT_THE_MAIL.has(command)) {
     return new MailRefused(`the mail server refused the mail: ${responseCode} at ${command}`);
   }
-  return Object.assign(new Error(`the mail could not be sent: ${code ?? 'unknown'} ${responseCode ?? ''} at ${command}`), { code });
+  const what = [originalCode ?? code ?? 'unknown', responseCode, 'at', command].filter((word) => word !== undefined).join(' ');
+  const hint = code === 'ETLS' ? ': no TLS, and nothing is sent without it (see SMTP_TLS)' : '';
+  return Object.assign(new Error(`the mail could not be sent: ${what}${hint}`), { code });
+}
+
+/** An error of nodemailer: its own code, the system's or OpenSSL's where it came from there, and what the server said to which command. */
+interface SendError {
+  readonly code?: string;
+  readonly originalCode?: string;
+  readonly command?: string;
+  readonly responseCode?: number;
 }
