@@ -13,7 +13,8 @@ export interface TestDatabase {
 export async function asSuperuser(url: string, sql: string): Promise<void> {
   const as = new URL(url);
   as.username = 'postgres';
-  const client = new pg.Client({ connectionString: as.href });
+  // Also in one that a test has made read-only.
+  const client = new pg.Client({ connectionString: as.href, options: '-c default_transaction_read_only=off' });
   await client.connect();
   try {
     await client.query(sql);
