@@ -82,6 +82,19 @@ describe('the containers', () => {
     expect(services).not.toContain('QUEUE_WEIGHTS:');
   });
 
+  it('have a role in Postgres that is no superuser, a password for Redis, and no mailbox that nobody asked for', () => {
+    const compose = readFileSync('docker-compose.yml', 'utf8');
+    const role = /DATABASE_URL: postgres:\/\/(\w+):\$\{POSTGRES_PASSWORD:\?/.exec(compose)?.[1];
+    const superuser = /POSTGRES_USER: (\w+)/.exec(compose)?.[1];
+    expect([role, superuser]).toEqual(['waybill', 'postgres']);
+    expect(compose).toContain('scripts/postgres-role.sql:/docker-entrypoint-initdb.d/');
+    expect(readFileSync('scripts/postgres-role.sql', 'utf8')).toMatch(/^CREATE ROLE waybill LOGIN PASSWORD :'password';$/m);
+    const password = /--requirepass, '([^']+)'/.exec(compose)?.[1];
+    expect(compose).toContain(`REDIS_ADDRESS: redis://:${password}@redis:6379`);
+    expect(compose).toContain('SMTP_URL: ${SMTP_URL:?');
+    expect(compose.split(/^  mailbox:$/m)[1]).toContain('profiles: [mailbox]');
+  });
+
   it('all see what bounds their use of the database, where it is set', () => {
     const [shared] = readFileSync('docker-compose.yml', 'utf8').split(/^services:$/m);
     for (const name of ['DATABASE_POOL_SIZE', 'DATABASE_STATEMENT_TIMEOUT']) expect(shared).toContain(`    ${name}: \${${name}:-}\n`);

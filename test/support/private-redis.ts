@@ -10,7 +10,9 @@ import { eventually } from './eventually.js';
 import { freePort } from '../../scripts/stack/ports.ts';
 
 /** The server that this machine has. */
-export const redisProgram = ['redis-server', 'valkey-server'].find((name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0);
+export const redisProgram = ['redis-server', 'valkey-server'].find(
+  (name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0,
+);
 
 /** Whether this machine has a Redis that a test may kill. */
 export const hasPrivateRedis = redisProgram !== undefined;
