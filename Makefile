@@ -88,13 +88,14 @@ redis-ping: ## ask that Redis whether it is there
 ## Containers
 
 .PHONY: up
-up: ## run everything in containers (SECRET_KEY must be set)
+up: ## run everything in containers (docker-compose.yml says what must be set)
 	docker compose up --build --detach
 
 .PHONY: down
 down: ## stop the containers; their data stays
 	@# Compose wants every variable even to stop.
-	SECRET_KEY="$${SECRET_KEY:-none}" docker compose down
+	SECRET_KEY="$${SECRET_KEY:-none}" POSTGRES_PASSWORD="$${POSTGRES_PASSWORD:-none}" SMTP_URL="$${SMTP_URL:-none}" \
+	  docker compose --profile mailbox down
 
 ## Measurements
 

@@ -26,7 +26,7 @@ beforeAll(async () => {
   mailbox = await startMailbox({ smtpPort: await freePort(), webPort: await freePort(), directory: mailDirectory });
   const httpPort = await freePort();
   waybill = await Waybill.start('postgres', {
-    environment: { HTTP_PORT: String(httpPort), SMTP_URL: mailbox.smtpUrl, PUBLIC_URL: `http://waybill.test:${httpPort}/accounts` },
+    environment: { HTTP_PORT: String(httpPort), SMTP_URL: mailbox.smtpUrl, PUBLIC_URL: `http://waybill.localhost:${httpPort}/accounts` },
   });
 });
 afterAll(async () => {
@@ -239,7 +239,7 @@ describe.skipIf(executablePath === undefined)('the verify page in a browser', ()
         '--disable-background-networking',
         '--disable-component-update',
         '--disable-sync',
-        '--host-resolver-rules=MAP waybill.test 127.0.0.1',
+        '--host-resolver-rules=MAP waybill.localhost 127.0.0.1',
       ],
     });
   });

@@ -9,6 +9,20 @@ export interface TestDatabase {
   drop(): Promise<void>;
 }
 
+/** Runs a statement, in the database of a URL of the embedded server, as its superuser: the apps' role cannot make roles. */
+export async function asSuperuser(url: string, sql: string): Promise<void> {
+  const as = new URL(url);
+  as.username = 'postgres';
+  // Also in one that a test has made read-only.
+  const client = new pg.Client({ connectionString: as.href, options: '-c default_transaction_read_only=off' });
+  await client.connect();
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}
+
 /**
  * Clones the migrated template: a database of one's own within a fraction of a second.
  *
