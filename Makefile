@@ -18,7 +18,7 @@ SOURCES := $(shell find apps libs -type d -o -name '*.ts' ! -name '*.spec.ts') \
   libs/contract/src/openapi.json package.json nest-cli.json tsconfig.json $(wildcard apps/*/tsconfig.app.json)
 
 # Not the folder proto itself: that is the name of a command below.
-CONTRACT := $(shell find proto libs/contract/src/gen -mindepth 1) buf.yaml buf.gen.yaml
+CONTRACT := $(shell find proto libs/contract/src/gen clients/typescript/src/gen -mindepth 1) buf.yaml buf.gen.yaml
 
 INSTALLED := node_modules/.installed
 GENERATED := dist/.generated
@@ -123,6 +123,11 @@ check-lint: $(INSTALLED)
 check-types: $(INSTALLED)
 	@tsc --noEmit -p tsconfig.json
 	@tsc -p scripts/tsconfig.json
+	@tsc --noEmit -p clients/typescript
+
+.PHONY: client
+client: $(INSTALLED) ## compile the TypeScript client into clients/typescript/dist
+	@tsc -p clients/typescript
 
 check-contract: $(INSTALLED)
 	@node scripts/check-contract.ts

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { complain, say } from './stack/output.ts';
 import { ROOT } from './stack/settings.ts';
 
-const GENERATED = 'libs/contract/src/gen';
+const GENERATED = ['libs/contract/src/gen', 'clients/typescript/src/gen'];
 const RELEASED = 'libs/contract/released/contract.binpb';
 
 /** Runs a program in the checkout; its own words explain a failure. */
@@ -22,11 +22,10 @@ function quietly(program: string, ...args: readonly string[]): boolean {
 }
 
 /** What is wrong with the generated code, in one line. */
-function staleness(folder: string): string | undefined {
-  if (!run('buf', 'generate', '--output', folder)) return 'proto/ cannot be compiled (above)';
-  return quietly('diff', '-r', GENERATED, join(folder, GENERATED))
-    ? undefined
-    : `${GENERATED} is not what proto/ generates: run make proto`;
+function staleness(output: string): string | undefined {
+  if (!run('buf', 'generate', '--output', output)) return 'proto/ cannot be compiled (above)';
+  const stale = GENERATED.filter((folder) => !quietly('diff', '-r', folder, join(output, folder)));
+  return stale.length === 0 ? undefined : `${stale.join(' and ')} is not what proto/ generates: run make proto`;
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'waybill-contract-'));
