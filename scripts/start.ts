@@ -29,6 +29,7 @@ function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation
   return [
     'Waybill is running',
     `  HTTP       http://${linkHost}:${httpPort}`,
+    `  reference  http://${linkHost}:${httpPort}/docs`,
     `  gRPC       ${linkHost}:${grpcPort}`,
     `  mail       ${mailboxUrl ?? 'goes to SMTP_URL'}`,
     `  database   ${settings.databaseUrl === undefined ? environment.DATABASE_URL : 'at DATABASE_URL'}`,
