@@ -30,6 +30,13 @@ const NAME = 'waybill';
 const SUPERUSER = 'postgres';
 const START_PATIENCE = 30_000;
 
+/** A URL of an embedded Postgres, for its superuser. */
+export function superuserUrl(url: string): URL {
+  const changed = new URL(url);
+  changed.username = SUPERUSER;
+  return changed;
+}
+
 /** How to run an embedded Postgres. */
 export interface PostgresOptions {
   /** Where the data lives; made when it does not exist. Without one it is a new temporary folder. */
@@ -186,8 +193,8 @@ async function prepare(maintenance: pg.Client): Promise<void> {
 /** Waits until the server takes connections, and prepares it on the first start. */
 async function awaitDatabase(url: string, hasExited: () => boolean, log: string): Promise<void> {
   const deadline = Date.now() + START_PATIENCE;
-  const wanted = new URL(url);
-  [wanted.username, wanted.pathname] = [SUPERUSER, '/postgres'];
+  const wanted = superuserUrl(url);
+  wanted.pathname = '/postgres';
   for (;;) {
     const maintenance = new pg.Client({ connectionString: wanted.href });
     // The server may go away in mid-connection; the loop sees that by itself.
