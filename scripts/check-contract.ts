@@ -25,7 +25,9 @@ function quietly(program: string, ...args: readonly string[]): boolean {
 function staleness(output: string): string | undefined {
   if (!run('buf', 'generate', '--output', output)) return 'proto/ cannot be compiled (above)';
   const stale = GENERATED.filter((folder) => !quietly('diff', '-r', folder, join(output, folder)));
-  return stale.length === 0 ? undefined : `${stale.join(' and ')} is not what proto/ generates: run make proto`;
+  return stale.length === 0
+    ? undefined
+    : `${stale.join(' and ')} ${stale.length === 1 ? 'is' : 'are'} not what proto/ generates: run make proto`;
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'waybill-contract-'));

@@ -153,14 +153,6 @@ describe('the pages', () => {
       expect(headers.get('cache-control')).toBe('no-store');
     }
   });
-
-  it('are JSON at the root for whoever asks for JSON', async () => {
-    const response = await at('/', { headers: { accept: 'application/json' } });
-    expect([response.headers.get('content-type'), await response.json()]).toEqual([
-      expect.stringContaining('application/json'),
-      { name: 'Waybill', status: 'running' },
-    ]);
-  });
 });
 
 describe('the mailbox of the development stack', () => {
