@@ -15,10 +15,10 @@ export NODE_COMPILE_CACHE := $(CURDIR)/node_modules/.cache/node
 
 # Folders count as sources too: they change when a file comes or goes.
 SOURCES := $(shell find apps libs -type d -o -name '*.ts' ! -name '*.spec.ts') \
-  package.json nest-cli.json tsconfig.json $(wildcard apps/*/tsconfig.app.json)
+  libs/contract/src/openapi.json package.json nest-cli.json tsconfig.json $(wildcard apps/*/tsconfig.app.json)
 
 # Not the folder proto itself: that is the name of a command below.
-CONTRACT := $(shell find proto libs/contract/src/gen -mindepth 1) buf.yaml buf.gen.yaml
+CONTRACT := $(shell find proto libs/contract/src/gen clients/typescript/src/gen -mindepth 1) buf.yaml buf.gen.yaml
 
 INSTALLED := node_modules/.installed
 GENERATED := dist/.generated
@@ -39,14 +39,21 @@ test: $(BUILT) ## run the tests (ARGS goes to vitest)
 	@exec vitest run $(ARGS)
 
 .PHONY: check
-check: check-contract check-format check-lint check-types check-migrations ## check format, lint, types, boundaries, contract and migrations
+check: check-contract check-openapi check-format check-lint check-types check-migrations ## check format, lint, types, boundaries, contract and migrations
 
 .PHONY: build
 build: $(BUILT) ## compile both apps into dist
 
 .PHONY: proto
-proto: $(INSTALLED) ## generate libs/contract from proto
+proto: $(INSTALLED) ## generate libs/contract from proto, and the OpenAPI document
 	@buf generate
+	@$(MAKE) --no-print-directory build
+	@node scripts/openapi.ts
+
+.PHONY: release-contract
+release-contract: $(BUILT) ## note the contract as that of a release, which later ones may not break
+	@buf build proto --exclude-source-info -o libs/contract/released/contract.binpb
+	@cp libs/contract/src/openapi.json libs/contract/released/openapi.json
 
 ## The pieces apart
 
@@ -81,13 +88,14 @@ redis-ping: ## ask that Redis whether it is there
 ## Containers
 
 .PHONY: up
-up: ## run everything in containers (SECRET_KEY must be set)
+up: ## run everything in containers (docker-compose.yml says what must be set)
 	docker compose up --build --detach
 
 .PHONY: down
 down: ## stop the containers; their data stays
 	@# Compose wants every variable even to stop.
-	SECRET_KEY="$${SECRET_KEY:-none}" docker compose down
+	SECRET_KEY="$${SECRET_KEY:-none}" POSTGRES_PASSWORD="$${POSTGRES_PASSWORD:-none}" SMTP_URL="$${SMTP_URL:-none}" \
+	  docker compose --profile mailbox down
 
 ## Measurements
 
@@ -99,9 +107,13 @@ bench: $(BUILT) ## measure throughput and latency (ARGS goes to the benchmark)
 faults: $(BUILT) ## kill and cut off parts under load, and count what was lost (ARGS goes to it)
 	@exec node test/faults/main.ts $(ARGS)
 
+.PHONY: conformance
+conformance: $(BUILT) ## make a thousand requests a path from the OpenAPI document, and hold the answers against it
+	@exec node scripts/conformance.ts
+
 # The parts of check
 
-.PHONY: check-format check-lint check-types check-contract check-migrations
+.PHONY: check-format check-lint check-types check-contract check-openapi check-migrations
 check-format: $(INSTALLED)
 	@prettier --check --log-level warn .
 
@@ -111,9 +123,18 @@ check-lint: $(INSTALLED)
 check-types: $(INSTALLED)
 	@tsc --noEmit -p tsconfig.json
 	@tsc -p scripts/tsconfig.json
+	@tsc --noEmit -p clients/typescript
+
+.PHONY: client
+client: $(INSTALLED) ## compile the TypeScript client into clients/typescript/dist
+	@tsc -p clients/typescript
 
 check-contract: $(INSTALLED)
 	@node scripts/check-contract.ts
+
+check-openapi: $(BUILT)
+	@node scripts/openapi.ts --check
+	@REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true redocly lint --format stylish libs/contract/src/openapi.json
 
 check-migrations: $(BUILT)
 	@node scripts/check-migrations.ts

@@ -1,15 +1,16 @@
 /**
  * `make check`: the code generated from the contract is up to date, the contract is well-formed and breaks nothing that the
- * last commit promised. With `--generated`, before every build: only the first, which explains whatever fails after it.
+ * last release promised, which `make release-contract` notes. With `--generated`, before every build: only the first, which explains whatever fails after it.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { complain, say } from './stack/output.ts';
 import { ROOT } from './stack/settings.ts';
 
-const GENERATED = 'libs/contract/src/gen';
+const GENERATED = ['libs/contract/src/gen', 'clients/typescript/src/gen'];
+const RELEASED = 'libs/contract/released/contract.binpb';
 
 /** Runs a program in the checkout; its own words explain a failure. */
 function run(program: string, ...args: readonly string[]): boolean {
@@ -20,26 +21,13 @@ function quietly(program: string, ...args: readonly string[]): boolean {
   return spawnSync(program, args, { cwd: ROOT, stdio: 'ignore' }).status === 0;
 }
 
-/** Lays the last commit's contract out in `folder`, with the modules that it imports. */
-function checkOutContract(folder: string): boolean {
-  if (!quietly('git', 'cat-file', '-e', 'HEAD:proto')) return false;
-  const archive = join(folder, 'contract.tar');
-  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
-  return quietly('git', 'archive', `--output=${archive}`, 'HEAD', 'buf.yaml', 'proto') && quietly('tar', '-xf', archive, '-C', folder);
-}
-
-function breaksNothing(folder: string): boolean {
-  if (checkOutContract(folder)) return run('buf', 'breaking', 'proto', '--against', join(folder, 'proto'));
-  say('no earlier commit holds the contract: whether it breaks something was not checked');
-  return true;
-}
-
 /** What is wrong with the generated code, in one line. */
-function staleness(folder: string): string | undefined {
-  if (!run('buf', 'generate', '--output', folder)) return 'proto/ cannot be compiled (above)';
-  return quietly('diff', '-r', GENERATED, join(folder, GENERATED))
+function staleness(output: string): string | undefined {
+  if (!run('buf', 'generate', '--output', output)) return 'proto/ cannot be compiled (above)';
+  const stale = GENERATED.filter((folder) => !quietly('diff', '-r', folder, join(output, folder)));
+  return stale.length === 0
     ? undefined
-    : `${GENERATED} is not what proto/ generates: run make proto`;
+    : `${stale.join(' and ')} ${stale.length === 1 ? 'is' : 'are'} not what proto/ generates: run make proto`;
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'waybill-contract-'));
@@ -52,7 +40,8 @@ try {
   } else {
     const problems: string[] = [];
     if (!run('buf', 'lint', 'proto')) problems.push('the contract is not well-formed (above)');
-    if (!breaksNothing(folder)) problems.push('the contract breaks what the last commit promised (above)');
+    if (!run('buf', 'breaking', 'proto', '--against', RELEASED))
+      problems.push('the contract breaks what the last release promised (above)');
     if (problems.length > 0) complain(problems.join('\n'));
     process.exitCode = !stale && problems.length === 0 ? 0 : 1;
     if (process.exitCode === 0) say('the contract is well-formed, compatible and generated');

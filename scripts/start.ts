@@ -29,10 +29,11 @@ function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation
   return [
     'Waybill is running',
     `  HTTP       http://${linkHost}:${httpPort}`,
+    `  reference  http://${linkHost}:${httpPort}/docs`,
     `  gRPC       ${linkHost}:${grpcPort}`,
     `  mail       ${mailboxUrl ?? 'goes to SMTP_URL'}`,
     `  database   ${settings.databaseUrl === undefined ? environment.DATABASE_URL : 'at DATABASE_URL'}`,
-    `  queues     ${process.env.REDIS_ADDRESS ? 'on Redis, at REDIS_ADDRESS' : 'in Postgres (set REDIS_ADDRESS to use Redis)'}`,
+    `  queues     ${process.env.REDIS_ADDRESS || process.env.REDIS_ADDRESS_FILE ? 'on Redis, at REDIS_ADDRESS' : 'in Postgres (set REDIS_ADDRESS to use Redis)'}`,
     '',
     'Sign somebody up:',
     `  curl -s 'http://${linkHost}:${httpPort}/v1/users' -H 'content-type: application/json' \\`,

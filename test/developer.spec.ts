@@ -91,7 +91,7 @@ it('a proto that was changed without make proto is told in the first line', asyn
   writeFileSync(proto, readFileSync(proto, 'utf8').replace('message CreateUserResponse {', '$&\n  string note = 2;'));
   expect(await run('node', 'scripts/check-contract.ts', '--generated')).toEqual({
     code: 1,
-    output: 'stack  | libs/contract/src/gen is not what proto/ generates: run make proto\n',
+    output: 'stack  | libs/contract/src/gen and clients/typescript/src/gen are not what proto/ generates: run make proto\n',
   });
 });
 

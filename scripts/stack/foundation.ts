@@ -10,7 +10,9 @@ import type { StackSettings } from './settings.ts';
 /** What the apps stand on. */
 export interface Foundation {
   /** The environment that leads an app to it. */
-  readonly environment: { readonly DATABASE_URL: string; readonly SMTP_URL: string };
+  readonly environment: Readonly<Record<'DATABASE_URL' | 'DATABASE_URL_FILE' | 'SMTP_URL' | 'SMTP_URL_FILE', string>> & {
+    readonly MAILBOX_URL?: string;
+  };
   /** The page that shows the caught mail; a mail server of the user's own has none. */
   readonly mailboxUrl: string | undefined;
   readonly runFile: RunFile;
@@ -78,7 +80,9 @@ export async function openFoundation(
   ]);
   const url = databaseUrl ?? (await keepPostgres(settings, stopping, resources));
   stopping.throwIfAborted();
-  if (smtpUrl !== undefined) return { environment: { DATABASE_URL: url, SMTP_URL: smtpUrl }, mailboxUrl: undefined, runFile };
+  // What was in a file is read by now.
+  const environment = { DATABASE_URL: url, DATABASE_URL_FILE: '', SMTP_URL_FILE: '' };
+  if (smtpUrl !== undefined) return { environment: { ...environment, SMTP_URL: smtpUrl }, mailboxUrl: undefined, runFile };
 
   const mailbox = await startMailbox({
     smtpPort: settings.smtpPort,
@@ -87,5 +91,9 @@ export async function openFoundation(
   });
   resources.defer(() => mailbox.stop());
   stopping.throwIfAborted();
-  return { environment: { DATABASE_URL: url, SMTP_URL: mailbox.smtpUrl }, mailboxUrl: mailbox.webUrl, runFile };
+  return {
+    environment: { ...environment, SMTP_URL: mailbox.smtpUrl, MAILBOX_URL: mailbox.webUrl },
+    mailboxUrl: mailbox.webUrl,
+    runFile,
+  };
 }

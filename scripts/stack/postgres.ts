@@ -26,7 +26,16 @@ import { endWithThisProcess } from './watchdog.ts';
 
 /** User, password and database alike: the development default of DATABASE_URL. */
 const NAME = 'waybill';
+/** Who may do everything; its password is the same. The apps' own role owns their database and may make others, no more. */
+const SUPERUSER = 'postgres';
 const START_PATIENCE = 30_000;
+
+/** A URL of an embedded Postgres, for its superuser. */
+export function superuserUrl(url: string): URL {
+  const changed = new URL(url);
+  changed.username = SUPERUSER;
+  return changed;
+}
 
 /** How to run an embedded Postgres. */
 export interface PostgresOptions {
@@ -43,7 +52,7 @@ export interface PostgresOptions {
 
 /** A running embedded Postgres. */
 export interface Postgres {
-  /** Of the `waybill` database, as a superuser. */
+  /** Of the `waybill` database, as the role that owns it. */
   readonly url: string;
   /** The file that its log goes to. */
   readonly log: string;
@@ -132,7 +141,7 @@ async function initialise(dataDir: string, programs: Programs, account: Account)
       programs.initdb,
       [
         `--pgdata=${unfinished}`,
-        `--username=${NAME}`,
+        `--username=${SUPERUSER}`,
         `--pwfile=${passwordFile}`,
         '--auth=scram-sha-256',
         // The same text rules on every machine, whichever locales it has.
@@ -173,23 +182,34 @@ function launch(dataDir: string, port: number, programs: Programs, account: Acco
   }
 }
 
-/** Waits until the server takes connections, and makes the database on the first start. */
+/** Makes the apps' role and database, where there are none yet. */
+async function prepare(maintenance: pg.Client): Promise<void> {
+  const { rowCount: roles } = await maintenance.query('SELECT FROM pg_roles WHERE rolname = $1', [NAME]);
+  if (roles === 0) await maintenance.query(`CREATE ROLE ${NAME} LOGIN CREATEDB PASSWORD '${NAME}'`);
+  const { rowCount: databases } = await maintenance.query('SELECT FROM pg_database WHERE datname = $1', [NAME]);
+  if (databases === 0) await maintenance.query(`CREATE DATABASE ${NAME} OWNER ${NAME}`);
+}
+
+/** Waits until the server takes connections, and prepares it on the first start. */
 async function awaitDatabase(url: string, hasExited: () => boolean, log: string): Promise<void> {
   const deadline = Date.now() + START_PATIENCE;
+  const wanted = superuserUrl(url);
+  wanted.pathname = '/postgres';
   for (;;) {
-    const maintenance = new pg.Client({ connectionString: url.replace(/\w+$/, 'postgres') });
+    const maintenance = new pg.Client({ connectionString: wanted.href });
     // The server may go away in mid-connection; the loop sees that by itself.
     maintenance.on('error', () => undefined);
     try {
       await maintenance.connect();
-      const { rowCount } = await maintenance.query('SELECT FROM pg_database WHERE datname = $1', [NAME]);
-      if (rowCount === 0) await maintenance.query(`CREATE DATABASE ${NAME}`);
+      await prepare(maintenance);
       return;
     } catch (cause) {
       if (hasExited() || Date.now() > deadline) {
         const lines = readFileSync(log, 'utf8').trim().split('\n').slice(-10);
         throw new Error(`Postgres did not start; ${log} ends with:\n${lines.join('\n')}`, { cause });
       }
+      // In data of an earlier release the apps' role is the superuser that initdb made, which Postgres lets nobody demote.
+      if ((cause as { code?: string }).code === '28P01') wanted.username = NAME;
       await sleep(25);
     } finally {
       await maintenance.end().catch(() => undefined);

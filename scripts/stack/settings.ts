@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 /** The top of the checkout. */
@@ -58,6 +58,11 @@ export function settingsOf(environment: Readonly<Record<string, string | undefin
     if (!/^\d+$/.test(text) || port < 1 || port > 65_535) throw new Error(`${name} must be a port between 1 and 65535, not "${text}"`);
     return port;
   };
+  // Or in a file, as for the apps.
+  const readSecret = (name: string) => {
+    const file = read(`${name}_FILE`);
+    return read(name) ?? (file === undefined ? undefined : readFileSync(file, 'utf8').trimEnd());
+  };
   const host = read('HOST') ?? LOOPBACK;
   const httpPort = readPort('HTTP_PORT', 8080);
   return {
@@ -71,7 +76,7 @@ export function settingsOf(environment: Readonly<Record<string, string | undefin
     mailboxPort: readPort('MAILBOX_PORT', 1080),
     smtpPort: readPort('SMTP_PORT', 1025),
     publicUrl: read('PUBLIC_URL')?.replace(/\/+$/, '') ?? `http://${linkHost(host)}:${httpPort}`,
-    databaseUrl: read('DATABASE_URL'),
-    smtpUrl: read('SMTP_URL'),
+    databaseUrl: readSecret('DATABASE_URL'),
+    smtpUrl: readSecret('SMTP_URL'),
   };
 }

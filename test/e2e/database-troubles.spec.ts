@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createApi } from '../../apps/api/src/api.js';
 import { freePort } from '../../scripts/stack/ports.ts';
 import { type Answer, Code, GrpcCaller, HttpCaller } from '../support/callers.js';
-import { createDatabase, type TestDatabase } from '../support/database.js';
+import { asSuperuser, createDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { somebody } from '../support/people.js';
 
@@ -85,15 +85,15 @@ describe('a database that cannot serve', () => {
     database = await createDatabase();
     const url = new URL(database.url);
     name = url.pathname.slice(1);
-    await database.query(`CREATE ROLE ${role} LOGIN PASSWORD 'troubled'`);
+    // Its connections may be ended by who is its member.
+    await asSuperuser(database.url, `CREATE ROLE ${role} LOGIN PASSWORD 'troubled' ROLE waybill`);
     await database.query(`GRANT ALL ON ALL TABLES IN SCHEMA public TO ${role}`);
     [url.username, url.password] = [role, 'troubled'];
     api = await Api.start(url.href);
   });
   afterAll(async () => {
     await api.stop();
-    await database.query(`DROP OWNED BY ${role}`);
-    await database.query(`DROP ROLE ${role}`);
+    await asSuperuser(database.url, `DROP OWNED BY ${role}; DROP ROLE ${role}`);
     await database.drop();
   });
 
@@ -109,14 +109,14 @@ describe('a database that cannot serve', () => {
   ])('%s: calls are UNAVAILABLE, the api is not ready, and serves by itself when that is over', async (_, begin, end) => {
     expect(codesOf(await api.signUps())).toEqual(all(Code.OK));
     // By another session's setting, which does not make itself read-only.
-    await database.query(begin.replace('%', name));
+    await asSuperuser(database.url, begin.replace('%', name));
     await disconnect();
     await eventually(async () => (await api.readiness()).status === 503);
     // Again and again: an answer does not depend on which connection it was given.
     for (let turn = 0; turn < 3; turn += 1) expect(codesOf(await api.signUps())).toEqual(all(Code.UNAVAILABLE));
     expect(await api.readiness()).toEqual(NOT_READY);
 
-    await database.query(end.replace('%', name));
+    await asSuperuser(database.url, end.replace('%', name));
     await eventually(async () => (await api.readiness()).status === 200);
     expect(await api.readiness()).toEqual(SERVING);
     for (let turn = 0; turn < 3; turn += 1) expect(codesOf(await api.signUps())).toEqual(all(Code.OK));

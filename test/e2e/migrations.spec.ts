@@ -4,7 +4,7 @@ import pg from 'pg';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { migrations as released } from '../../libs/database/src/migrations/index.js';
-import { createDatabase, type TestDatabase } from '../support/database.js';
+import { asSuperuser, createDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 
 vi.mock(import('../../libs/database/src/migrations/index.js'), async (original) => ({ migrations: [...(await original()).migrations] }));
@@ -129,7 +129,7 @@ it('a migration that waits for a lock lets the others go first, and begins anew 
 it('the index of the ledger is built beside the traffic, and anew where an attempt was cut off', async () => {
   const index = 'IndexKeptTasks1764000000021';
   await database.query(`DELETE FROM migration_history WHERE name = $1`, [index]);
-  await database.query(`UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'task_kept'::regclass`);
+  await asSuperuser(database.url, `UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'task_kept'::regclass`);
   // Whoever writes to the ledger meanwhile.
   const writer = new pg.Client({ connectionString: database.url });
   await writer.connect();

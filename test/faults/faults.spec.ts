@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';
 import { Config, InvalidEnvironment } from '@app/config';
 import { expect, it } from 'vitest';
@@ -29,11 +30,11 @@ it(
 it('refuses FAULTS in production', () => {
   const production = {
     NODE_ENV: 'production',
-    DATABASE_URL: 'postgres://waybill:secret@db:5432/waybill',
+    DATABASE_URL: 'postgres://waybill:secret@db:5432/waybill?sslmode=verify-full',
     SMTP_URL: 'smtp://mail:587',
     MAIL_FROM: 'Waybill <no-reply@example.com>',
     PUBLIC_URL: 'https://example.com',
-    SECRET_KEY: Buffer.alloc(32, 7).toString('base64'),
+    SECRET_KEY: randomBytes(32).toString('base64'),
   };
   expect(Config.parse(production).FAULTS).toBeUndefined();
   expect(() => Config.parse({ ...production, FAULTS: 'relay.after-add:kill' })).toThrow(InvalidEnvironment);

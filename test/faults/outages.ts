@@ -139,7 +139,7 @@ const OUTAGES: readonly Outage[] = [
     strike: async ({ system }) => {
       for (const until = Date.now() + 8_000; Date.now() < until; await sleep(250)) {
         await system.query(
-          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'fault-test'`,
+          `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND datname = current_database() AND application_name <> 'fault-test'`,
         );
       }
     },
@@ -243,7 +243,7 @@ async function exhaustConnections(postgres: PostgresServer, system: System, dura
     } catch {
       // Full: what the apps hold becomes free, and is ours as likely as theirs.
       await held[0]?.query(
-        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name <> 'fault-test'`,
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND datname = $1 AND application_name <> 'fault-test'`,
         [new URL(system.databaseUrl).pathname.slice(1)],
       );
     }

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { freePort } from '../../scripts/stack/ports.ts';
-import { type Postgres, startPostgres } from '../../scripts/stack/postgres.ts';
+import { type Postgres, startPostgres, superuserUrl } from '../../scripts/stack/postgres.ts';
 import { endWithThisProcess } from '../../scripts/stack/watchdog.ts';
 import { ROOT } from './app-process.ts';
 
@@ -45,7 +45,7 @@ export class PostgresServer {
   /** A new database with everything migrated. @returns its URL. */
   async createDatabase(): Promise<string> {
     const name = `faults_${++this.databases}`;
-    await this.run(`CREATE DATABASE ${name} TEMPLATE waybill`);
+    await this.run(`CREATE DATABASE ${name} OWNER waybill TEMPLATE waybill`);
     return this.url.replace(/\w+$/, name);
   }
 
@@ -76,7 +76,7 @@ export class PostgresServer {
   }
 
   private async run(sql: string): Promise<void> {
-    const client = new pg.Client({ connectionString: this.url.replace(/\w+$/, 'postgres') });
+    const client = new pg.Client({ connectionString: superuserUrl(this.url.replace(/\w+$/, 'postgres')).href });
     await client.connect();
     try {
       await client.query(sql);

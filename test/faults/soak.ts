@@ -128,7 +128,7 @@ async function haveFaults(
     },
     'database connections ended': () =>
       system.query(
-        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name <> 'fault-test'`,
+        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND datname = current_database() AND application_name <> 'fault-test'`,
       ),
     ...(redis && { FLUSHALL: () => redis.admin.flushall() }),
     ...(proxy && {

@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { simpleParser } from 'mailparser';
 import { SMTPServer, type SMTPServerDataStream, type SMTPServerSession } from 'smtp-server';
@@ -33,28 +35,42 @@ export type Reaction =
   | { readonly delay: number; readonly at: 'recipient' | 'data' }
   | ((mail: ReceivedMail) => void | Promise<void>);
 
+/** Of `localhost` and 127.0.0.1, signed by itself, with its key: whoever is given it as NODE_EXTRA_CA_CERTS believes the tests' servers. */
+export const CERTIFICATE = join(import.meta.dirname, 'tls/certificate.pem');
+export const KEY = join(import.meta.dirname, 'tls/key.pem');
+
+/** Whether a server speaks TLS: after STARTTLS, from the beginning, or not at all. */
+export type MailServerTls = 'starttls' | 'smtps' | 'none';
+
 /** A real SMTP server that does to each recipient's mail what a test wants. */
 export class MailServer {
   /** The mails that were accepted. */
   readonly mails: ReceivedMail[] = [];
   /** Every try to deliver one, accepted or not; those that were refused, or delayed, at the recipient have no content there. */
   readonly tries: { readonly to: string; readonly mail?: ReceivedMail }[] = [];
+  /** What clients wrote in the clear, log-ins included. */
+  clearText = '';
+  /** The user names that were logged in with. */
+  readonly logIns: string[] = [];
   /** The most connections that there ever were at once. */
   mostConnections = 0;
   private readonly reactions = new Map<string, Reaction>();
   private server: SMTPServer | undefined;
   private sockets = new Map<number, Socket>();
 
-  private constructor(readonly port: number) {}
+  private constructor(
+    readonly port: number,
+    private readonly tls: MailServerTls,
+  ) {}
 
-  static async start(): Promise<MailServer> {
-    const server = new MailServer(await freePort());
+  static async start(tls: MailServerTls = 'none'): Promise<MailServer> {
+    const server = new MailServer(await freePort(), tls);
     await server.open();
     return server;
   }
 
   get url(): string {
-    return `smtp://127.0.0.1:${this.port}`;
+    return `${this.tls === 'smtps' ? 'smtps' : 'smtp'}://127.0.0.1:${this.port}`;
   }
 
   /** From now on, mail to this address is treated so. */
@@ -78,7 +94,14 @@ export class MailServer {
   /** Listens, on the same port as before. */
   async open(): Promise<void> {
     const server = new SMTPServer({
-      disabledCommands: ['STARTTLS', 'AUTH'],
+      ...(this.tls === 'none' ? { disabledCommands: ['STARTTLS'] } : { key: readFileSync(KEY), cert: readFileSync(CERTIFICATE) }),
+      secure: this.tls === 'smtps',
+      authOptional: true,
+      allowInsecureAuth: true,
+      onAuth: ({ username = '' }, _session, done) => {
+        this.logIns.push(username);
+        done(null, { user: username });
+      },
       disableReverseLookup: true,
       onRcptTo: ({ address }, _session, done) => {
         const reaction = this.reactionTo(address);
@@ -96,6 +119,7 @@ export class MailServer {
     server.server.on('connection', (socket: Socket) => {
       const { remotePort = 0 } = socket;
       this.sockets.set(remotePort, socket);
+      if (this.tls !== 'smtps') socket.on('data', (chunk) => (this.clearText += chunk.toString('latin1')));
       this.mostConnections = Math.max(this.mostConnections, this.sockets.size);
       socket.once('close', () => this.sockets.delete(remotePort));
     });

@@ -28,23 +28,31 @@ export class PrivatePostgres {
     return `postgres://waybill:waybill@127.0.0.1:${this.port}/waybill`;
   }
 
+  get dataDir(): string {
+    return join(this.folder, 'data');
+  }
+
   async start(): Promise<void> {
-    this.server = await startPostgres({ port: this.port, dataDir: join(this.folder, 'data'), temporary: true });
+    this.server = await startPostgres({ port: this.port, dataDir: this.dataDir, temporary: true });
   }
 
   /** Ends it as an operator would, with its clients connected. Not by its own `stop`, which removes the data of a temporary server. */
   async stop(): Promise<void> {
-    const pid = Number.parseInt(readFileSync(join(this.folder, 'data/postmaster.pid'), 'utf8'), 10);
+    const pid = Number.parseInt(readFileSync(join(this.dataDir, 'postmaster.pid'), 'utf8'), 10);
     process.kill(pid, 'SIGINT');
     await this.server?.exited;
   }
 
-  /** For a `Waybill`: dropping it ends the server and removes the data. */
-  database(): TestDatabase {
+  /**
+   * For a `Waybill`: dropping it ends the server and removes the data.
+   *
+   * @param url its address, where another one than usual leads to it.
+   */
+  database(url = this.url): TestDatabase {
     return {
-      url: this.url,
+      url,
       query: async <Row>(sql: string, values?: unknown[]) => {
-        const client = new pg.Client({ connectionString: this.url });
+        const client = new pg.Client({ connectionString: url });
         client.on('error', () => undefined);
         await client.connect();
         try {

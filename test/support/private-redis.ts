@@ -9,10 +9,13 @@ import { endWithThisProcess } from '../../scripts/stack/watchdog.ts';
 import { eventually } from './eventually.js';
 import { freePort } from '../../scripts/stack/ports.ts';
 
-const program = ['redis-server', 'valkey-server'].find((name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0);
+/** The server that this machine has. */
+export const redisProgram = ['redis-server', 'valkey-server'].find(
+  (name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0,
+);
 
 /** Whether this machine has a Redis that a test may kill. */
-export const hasPrivateRedis = program !== undefined;
+export const hasPrivateRedis = redisProgram !== undefined;
 
 /** A Redis of one test's own, to be killed and started again at the same address; it keeps nothing. */
 export class PrivateRedis {
@@ -67,7 +70,7 @@ export class PrivateRedis {
       '--maxmemory-policy',
       'noeviction',
     ];
-    const child = spawn(program!, args, { cwd: this.folder, stdio: 'ignore' });
+    const child = spawn(redisProgram!, args, { cwd: this.folder, stdio: 'ignore' });
     child.once('exit', endWithThisProcess(child.pid!, 'TERM'));
     this.child = child;
     await eventually(() => this.answers());

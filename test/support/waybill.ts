@@ -61,9 +61,10 @@ export class Waybill {
       HTTP_PORT: String(httpPort),
       GRPC_PORT: String(await freePort()),
       SMTP_URL: mail.url,
+      SMTP_TLS: 'off',
       MAIL_FROM: 'Waybill <no-reply@waybill.test>',
       // Not the address that the api listens on: a link must come from this and from nothing else.
-      PUBLIC_URL: `http://waybill.test:${httpPort}/`,
+      PUBLIC_URL: `https://waybill.test:${httpPort}/`,
       SECRET_KEY: randomBytes(32).toString('base64'),
       VERIFY_EMAIL_DELAY: '0s',
       // All people of the tests come from one address.

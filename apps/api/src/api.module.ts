@@ -5,8 +5,10 @@ import { DatabaseModule } from '@app/database';
 import { LoggingModule } from '@app/logging';
 import { currentRequestId, Readiness } from '@app/rpc';
 import { TasksModule } from '@app/tasks';
+import { DocsController } from './docs.controller.js';
 import { DatabaseReadiness, HealthController } from './health.controller.js';
 import { HomeController } from './home.controller.js';
+import { OpenApiController } from './open-api.controller.js';
 import { LinkLimiter } from './source-limits.js';
 import { UserController } from './user.controller.js';
 import { VerifyPageController } from './verify-page.controller.js';
@@ -25,7 +27,7 @@ export class ApiModule {
         TasksModule.forDistributor({ correlationId: currentRequestId }),
         AccountModule,
       ],
-      controllers: [UserController, HomeController, VerifyPageController, HealthController],
+      controllers: [UserController, DocsController, HomeController, OpenApiController, VerifyPageController, HealthController],
       providers: [
         { provide: Readiness, useClass: DatabaseReadiness },
         { provide: LinkLimiter, useValue: links },

@@ -11,7 +11,7 @@ import { createApi } from './api.js';
 const SHUTDOWN_TIMEOUT = 10_000;
 const SHUTDOWN_MARGIN = 5_000;
 
-const config = Config.load();
+const config = Config.load('app');
 const logger = createLogger('api', config, () => ({ requestId: currentRequestId() }));
 Logger.overrideLogger(logger);
 

@@ -20,15 +20,19 @@ label~button{margin-top:1.25rem}
 form+form{margin-top:.75rem}
 button.quiet{border:1px solid var(--field);background:none;color:var(--ink)}
 button:hover,.button:hover{filter:brightness(1.08)}
+ul{list-style:none;margin:1.25rem 0 0;padding:0;display:grid;gap:.5rem}
+.link{color:var(--accent)}
 :focus-visible{outline:3px solid var(--accent);outline-offset:3px}
 `;
 
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');
 
-/** The headers of every page: nothing but its own style may load, and what its address holds goes nowhere else. */
+/** What a page may load and where it may lead: nothing but its own style, and to itself. */
+const CONTENT_POLICY = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`;
+
+/** The headers of every page: what its address holds goes nowhere else. */
 const HEADERS: Readonly<Record<string, string>> = {
   'content-type': 'text/html; charset=utf-8',
-  'content-security-policy': `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`,
   'referrer-policy': 'no-referrer',
   'cache-control': 'no-store',
   'x-content-type-options': 'nosniff',
@@ -67,8 +71,13 @@ export function linkButton(href: string, label: string): string {
   return `<a class="button" href="${escapeHtml(href)}">${escapeHtml(label)}</a>`;
 }
 
+/** A link among the text, or below the buttons. */
+export function textLink(href: string, label: string): string {
+  return `<a class="link" href="${escapeHtml(href)}">${escapeHtml(label)}</a>`;
+}
+
 /** Gives a reply its status and the headers of a page. @returns the page, for the controller to return. */
-export function sendPage(reply: FastifyReply, status: number, html: string): string {
-  reply.code(status).headers(HEADERS);
+export function sendPage(reply: FastifyReply, status: number, html: string, contentPolicy = CONTENT_POLICY): string {
+  reply.code(status).headers({ ...HEADERS, 'content-security-policy': contentPolicy });
   return html;
 }

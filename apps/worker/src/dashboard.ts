@@ -7,9 +7,25 @@ import { Logger } from '@nestjs/common';
 import { type Config, portUnavailable } from '@app/config';
 import type { TaskQueues } from '@app/tasks';
 import { fastify, type FastifyInstance } from 'fastify';
+import { TokenBucket } from 'limiter';
+import { LRUCache } from 'lru-cache';
 
 /** The path under which the dashboard is served. */
 const BASE_PATH = '/queues';
+
+/** How many wrong passwords an address may try at once, and then a minute; a right one has to wait as well. */
+const GUESSES = { bucketSize: 10, tokensPerInterval: 10, interval: 'minute' } as const;
+/** How many addresses are remembered; the one that was not heard of for longest is forgotten. */
+const GUESSERS = 10_000;
+
+/** Nothing from elsewhere, Bull Board's fonts included, and no frame around it. */
+const HEADERS = {
+  'content-security-policy':
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'",
+  'x-frame-options': 'DENY',
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+};
 
 /**
  * Serves Bull Board on a port of its own, behind a password (the user name is
@@ -23,10 +39,18 @@ export async function startDashboard(config: Config, queues: TaskQueues): Promis
   const { DASHBOARD_PORT: port, DASHBOARD_PASSWORD: password } = config;
   if (port === undefined || password === undefined) return undefined;
   const server = fastify();
+  server.addHook('onRequest', async (_request, reply) => void reply.headers(HEADERS));
+  const guesses = new Guesses();
   await server.register(basicAuth, {
     authenticate: { realm: 'Waybill queues' },
-    validate: (username, given, _request, _reply, done) => {
+    validate: (username, given, request, reply, done) => {
+      const wait = guesses.take(request.ip);
+      if (wait > 0) {
+        reply.header('retry-after', Math.ceil(wait / 1_000));
+        return done(Object.assign(new Error('too many wrong passwords, try again later'), { statusCode: 429 }));
+      }
       const right = isEqual(username, 'operator') && isEqual(given, password);
+      if (right) guesses.giveBack(request.ip);
       done(right ? undefined : new Error('wrong user name or password'));
     },
   });
@@ -50,6 +74,28 @@ export async function startDashboard(config: Config, queues: TaskQueues): Promis
   }
   new Logger('Dashboard').log({ url: `http://${config.HOST}:${port}${BASE_PATH}` }, 'dashboard is up');
   return server;
+}
+
+/** Counts the wrong passwords of each address. */
+class Guesses {
+  private readonly buckets = new LRUCache<string, TokenBucket>({ max: GUESSERS });
+
+  /** Counts one. @returns how long to wait when it is one too many, in milliseconds, or 0. */
+  take(address: string): number {
+    let bucket = this.buckets.get(address);
+    if (!bucket) {
+      bucket = new TokenBucket(GUESSES);
+      bucket.content = GUESSES.bucketSize;
+      this.buckets.set(address, bucket);
+    }
+    return bucket.tryRemoveTokens(1) ? 0 : bucket.getWaitTime(1);
+  }
+
+  /** The one that was counted last was right. */
+  giveBack(address: string): void {
+    const bucket = this.buckets.get(address);
+    if (bucket) bucket.content = Math.min(bucket.content + 1, bucket.bucketSize);
+  }
 }
 
 function redactPayload(data: unknown): unknown {

@@ -12,7 +12,7 @@ import { WorkerModule } from './worker.module.js';
 /** What giving tasks back and closing connections may take beyond the tasks' own time, all waits taken together. Milliseconds. */
 const SHUTDOWN_MARGIN = 10_000;
 
-const config = Config.load();
+const config = Config.load('app');
 const logger = createLogger('worker', config);
 Logger.overrideLogger(logger);
 

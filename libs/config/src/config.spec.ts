@@ -101,6 +101,25 @@ describe('Config', () => {
     }
   });
 
+  it('reads which origins may call, and refuses what is none', () => {
+    expect(Config.parse({}).CORS_ORIGINS).toEqual([]);
+    expect(Config.parse({ CORS_ORIGINS: 'https://a.example, http://localhost:3000' }).CORS_ORIGINS).toEqual([
+      'https://a.example',
+      'http://localhost:3000',
+    ]);
+    for (const text of [
+      '*',
+      'https://a.example/',
+      'a.example',
+      'https://*.example',
+      'https://a.example:443',
+      'null',
+      'https://A.example',
+    ]) {
+      expect([text, problemsOf({ CORS_ORIGINS: text })]).toEqual([text, expect.stringContaining('  CORS_ORIGINS: must be origins')]);
+    }
+  });
+
   it('reads which proxies are believed', () => {
     const trusted = (text: string) => Config.parse({ TRUST_PROXY: text }).TRUST_PROXY;
     expect([trusted(''), trusted('false'), trusted('true'), trusted('2')]).toEqual([false, false, true, 2]);

@@ -2,10 +2,9 @@ import { existsSync } from 'node:fs';
 import { isIP } from 'node:net';
 import ms, { type StringValue } from 'ms';
 import { z } from 'zod';
+import { DEVELOPMENT_SECRET_KEY, productionProblems, unsaidProblems } from './production.js';
 import { parseQueueWeights } from './queue-weights.js';
-
-/** Signs verification links on a developer's machine; refused in production. */
-const DEVELOPMENT_SECRET_KEY = 'd2F5YmlsbC1kZXZlbG9wbWVudC1zZWNyZXQta2V5ISE=';
+import { withSecretFiles } from './secret-files.js';
 
 const port = (fallback: number) => z.coerce.number().int().min(0).max(65535).default(fallback);
 
@@ -72,6 +71,19 @@ const trustProxy = z
     return z.NEVER;
   });
 
+/** Exact origins, as a browser sends them: `https://app.example.com`, with a port where it is not the scheme's own. */
+const origins = z
+  .string()
+  .default('')
+  .transform((text) => text.split(',').flatMap((part) => part.trim() || []))
+  .refine((all) => all.every(isOrigin), {
+    message: 'must be origins such as https://app.example.com, with commas between them: no path, no "*"',
+  });
+
+function isOrigin(text: string): boolean {
+  return /^https?:[^*]*$/.test(text) && URL.canParse(text) && new URL(text).origin === text;
+}
+
 function isAddressRange(text: string): boolean {
   if (['loopback', 'linklocal', 'uniquelocal'].includes(text)) return true;
   const [address, bits, ...rest] = text.split('/');
@@ -98,9 +110,11 @@ const schema = z
     HTTP_PORT: port(8080),
     GRPC_PORT: port(9090),
     TRUST_PROXY: trustProxy,
+    CORS_ORIGINS: origins,
     SIGN_UP_BURST: z.coerce.number().int().min(1).max(1_000_000).default(100),
     SIGN_UPS_PER_MINUTE: z.coerce.number().int().min(1).max(1_000_000).default(30),
     SMTP_URL: url(/^smtps?:$/, 'smtp://user:password@host:587').optional(),
+    SMTP_TLS: z.enum(['required', 'opportunistic', 'off']).optional(),
     MAIL_FROM: z.string().min(3).default('Waybill <no-reply@waybill.localhost>'),
     PUBLIC_URL: url(/^https?:$/, 'https://waybill.example.com')
       .refine((text) => !/[?#]/.test(text), { message: 'must have no query and no fragment: paths are added to it' })
@@ -118,6 +132,7 @@ const schema = z
     // Where `make start` and `make services` run Postgres and the mailbox; what is run beside them finds them there.
     POSTGRES_PORT: port(54_329),
     SMTP_PORT: port(1025),
+    MAILBOX_URL: url(/^http:$/, 'http://localhost:1080').optional(),
     // For the fault tests alone: where this process is to fail, and how (libs/faults).
     FAULTS: z
       .string()
@@ -134,13 +149,14 @@ const schema = z
     message: 'must be set where DASHBOARD_PORT is',
     when: ({ issues }) => issues.length === 0,
   })
-  // On a developer's machine each piece knows where the others are; production is told (REQUIRED_IN_PRODUCTION).
+  // On a developer's machine each piece knows where the others are; production is told (productionProblems).
   .transform(({ POSTGRES_PORT, SMTP_PORT, ...settings }) => {
     const publicUrl = settings.PUBLIC_URL ?? `http://${linkHost(settings.HOST)}:${settings.HTTP_PORT}`;
     return {
       ...settings,
       DATABASE_URL: settings.DATABASE_URL ?? `postgres://waybill:waybill@127.0.0.1:${POSTGRES_PORT}/waybill`,
       SMTP_URL: settings.SMTP_URL ?? `smtp://127.0.0.1:${SMTP_PORT}`,
+      SMTP_TLS: settings.SMTP_TLS ?? (settings.NODE_ENV === 'production' ? ('required' as const) : ('opportunistic' as const)),
       PUBLIC_URL: publicUrl,
       APP_URL: settings.APP_URL ?? `${publicUrl}/`,
     };
@@ -154,9 +170,6 @@ function linkHost(host: string): string {
 
 /** What a worker's loops need of the database at once, beside its handlers. */
 const ENGINE_CONNECTIONS = 5;
-
-/** What a production process must be told, because its default is for a developer's machine. */
-const REQUIRED_IN_PRODUCTION = ['DATABASE_URL', 'SMTP_URL', 'MAIL_FROM', 'PUBLIC_URL', 'SECRET_KEY'] as const;
 
 type Settings = z.output<typeof schema>;
 
@@ -191,23 +204,18 @@ export class Config {
     return this.NODE_ENV === 'production';
   }
 
-  /** @throws InvalidEnvironment with every problem at once. */
-  static parse(environment: Readonly<Record<string, string | undefined>>): Config {
+  /**
+   * @param use of an app, or of an operator's command, which has neither callers nor links.
+   * @throws InvalidEnvironment with every problem at once.
+   */
+  static parse(environment: Readonly<Record<string, string | undefined>>, use: 'app' | 'command' = 'command'): Config {
     // An empty variable is an unset one: compose files and CI write `NAME=`.
-    const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''));
+    const set = Object.fromEntries(Object.entries(environment).filter((entry): entry is [string, string] => !!entry[1]));
+    const { given, problems: unread } = withSecretFiles(set);
     const result = schema.safeParse(given);
-    const problems = (result.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`);
-    if (given['NODE_ENV'] === 'production') {
-      for (const name of REQUIRED_IN_PRODUCTION) {
-        if (given[name] === undefined) problems.push(`${name}: must be set in production`);
-      }
-      if (given['SECRET_KEY'] === DEVELOPMENT_SECRET_KEY) {
-        problems.push('SECRET_KEY: is the development key; generate one with: openssl rand -base64 32');
-      }
-    }
-    if (given['NODE_ENV'] === 'production' && given['FAULTS'] !== undefined) {
-      problems.push('FAULTS: is for tests; production has faults of its own');
-    }
+    const problems = [...unread, ...(result.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`)];
+    if (given['NODE_ENV'] === 'production') problems.push(...productionProblems(given));
+    if (use === 'app') problems.push(...unsaidProblems(given));
     if (problems.length > 0 || !result.success) {
       throw new InvalidEnvironment(`The environment is not valid:\n${problems.map((line) => `  ${line}`).join('\n')}`);
     }
@@ -219,10 +227,10 @@ export class Config {
    * is one, the `.env` file of the working directory. Lists what is wrong and
    * exits with 1 when it cannot be used.
    */
-  static load(): Config {
+  static load(use?: 'app' | 'command'): Config {
     if (existsSync('.env')) process.loadEnvFile('.env');
     try {
-      return Config.parse(process.env);
+      return Config.parse(process.env, use);
     } catch (error) {
       if (!(error instanceof InvalidEnvironment)) throw error;
       process.stderr.write(`${error.message}\n`);

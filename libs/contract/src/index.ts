@@ -13,3 +13,5 @@ export {
 export { StatusSchema, type Status } from './gen/google/rpc/status_pb.js';
 // grpc.health.v1, which the rpc library serves: what server reflection tells of it.
 export { file_health_v1_health as healthFile } from './gen/health/v1/health_pb.js';
+// The contract as OpenAPI says it.
+export { default as openApi } from './openapi.json' with { type: 'json' };

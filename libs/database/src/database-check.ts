@@ -29,13 +29,19 @@ export class DatabaseProblem extends Error {
 /** Tells, over a connection, which migrations are still to be run. */
 export type PendingCheck = (client: pg.ClientBase) => Promise<readonly string[]>;
 
+/** What else was seen of a database that can be used. */
+interface Usable {
+  /** Whether our role is a superuser. */
+  readonly asSuperuser: boolean;
+}
+
 /**
  * Makes sure that the database can be reached, lets us in, and has had the
  * migrations that `checks` ask for.
  *
  * @throws DatabaseProblem within a few seconds.
  */
-export async function assertDatabase(config: Config, checks: readonly PendingCheck[] = []): Promise<void> {
+export async function assertDatabase(config: Config, checks: readonly PendingCheck[] = []): Promise<Usable> {
   let client: pg.Client | undefined;
   try {
     // It reads the certificates that the URL names.
@@ -50,10 +56,27 @@ export async function assertDatabase(config: Config, checks: readonly PendingChe
     const pending: string[] = [];
     for (const check of checks) pending.push(...(await check(client)));
     if (pending.length > 0) throw unmigrated(config, pending);
+    const { rows } = await client.query<Usable>(`SELECT current_setting('is_superuser') = 'on' AS "asSuperuser"`);
+    return { asSuperuser: rows[0]?.asSuperuser === true };
   } catch (error) {
     throw error instanceof DatabaseProblem ? error : problemOf(config, error);
   } finally {
     await client?.end().catch(() => undefined);
+  }
+}
+
+/**
+ * For the start of an app: {@link untilUsable}, and warns of a role that may do
+ * everything, the files and programs of the server's machine included.
+ *
+ * @throws DatabaseProblem when the database does not let us in.
+ */
+export async function waitForDatabase(config: Config, checks: readonly PendingCheck[] = []): Promise<void> {
+  const { asSuperuser } = await untilUsable(config, checks);
+  if (asSuperuser) {
+    new Logger('Database').warn(
+      `the role of DATABASE_URL is a superuser of the database at ${addressOf(config)}: use one that only owns its database (docs/security.md)`,
+    );
   }
 }
 
@@ -63,7 +86,7 @@ export async function assertDatabase(config: Config, checks: readonly PendingChe
  *
  * @throws DatabaseProblem when the database does not let us in.
  */
-export async function waitForDatabase(config: Config, checks: readonly PendingCheck[] = []): Promise<void> {
+export async function untilUsable(config: Config, checks: readonly PendingCheck[] = []): Promise<Usable> {
   const logger = new Logger('Database');
   let said: Kind | undefined;
   let saidAt = 0;

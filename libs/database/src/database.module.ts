@@ -3,7 +3,7 @@ import type { DynamicModule } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { Config } from '@app/config';
 import { DataSource } from 'typeorm';
-import { waitForDatabase } from './database-check.js';
+import { untilUsable } from './database-check.js';
 import { dataSourceOptions } from './data-source.js';
 
 /** How long the queries under way may take to end when the app does. Milliseconds. */
@@ -29,7 +29,7 @@ export class DatabaseModule {
     return TypeOrmModule.forRootAsync({
       inject: [Config],
       useFactory: async (config: Config) => {
-        await waitForDatabase(config);
+        await untilUsable(config);
         // Nest's own attempts are for a database that is lost in this very moment.
         return { ...dataSourceOptions(config, applicationName, poolSize), autoLoadEntities: true };
       },

@@ -41,6 +41,9 @@ export class SmtpMailer extends Mailer implements OnApplicationShutdown {
       host: url.hostname,
       port: Number(url.port) || (url.protocol === 'smtps:' ? 465 : 587),
       secure: url.protocol === 'smtps:',
+      // Where STARTTLS is required it comes before the log-in and the mail. A certificate is checked wherever there is one.
+      requireTLS: config.SMTP_TLS === 'required',
+      ignoreTLS: config.SMTP_TLS === 'off',
       ...(url.username && { auth: { user: decodeURIComponent(url.username), pass: decodeURIComponent(url.password) } }),
       disableFileAccess: true,
       disableUrlAccess: true,
@@ -99,9 +102,19 @@ const ABOUT_THE_MAIL = new Set(['RCPT TO', 'DATA']);
 
 /** nodemailer's errors carry the envelope and repeat the address in the server's answer: keep the codes alone. */
 function withoutAddresses(error: unknown): Error {
-  const { code, command = 'an unknown command', responseCode } = error as { code?: string; command?: string; responseCode?: number };
+  const { code, originalCode, command = 'an unknown command', responseCode } = error as SendError;
   if (responseCode !== undefined && responseCode >= 500 && ABOUT_THE_MAIL.has(command)) {
     return new MailRefused(`the mail server refused the mail: ${responseCode} at ${command}`);
   }
-  return Object.assign(new Error(`the mail could not be sent: ${code ?? 'unknown'} ${responseCode ?? ''} at ${command}`), { code });
+  const what = [originalCode ?? code ?? 'unknown', responseCode, 'at', command].filter((word) => word !== undefined).join(' ');
+  const hint = code === 'ETLS' ? ': no TLS, and nothing is sent without it (see SMTP_TLS)' : '';
+  return Object.assign(new Error(`the mail could not be sent: ${what}${hint}`), { code });
+}
+
+/** An error of nodemailer: its own code, the system's or OpenSSL's where it came from there, and what the server said to which command. */
+interface SendError {
+  readonly code?: string;
+  readonly originalCode?: string;
+  readonly command?: string;
+  readonly responseCode?: number;
 }

@@ -1,5 +1,6 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
+import cors from '@fastify/cors';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCaller } from './call.js';
@@ -11,6 +12,9 @@ import { Code, RpcError } from './rpc-error.js';
 
 /** The largest request, in bytes, on either transport. */
 export const MAX_REQUEST_BYTES = 64 * 1024;
+
+/** For how long a browser need not ask again whether a page may call. Seconds. */
+const PREFLIGHT_AGE = 600;
 
 /** How long a refused request is read on, in milliseconds, and how much of it. */
 export const SWALLOW_TIMEOUT = 1_000;
@@ -49,8 +53,9 @@ export class HttpTransport extends FastifyAdapter {
   /**
    * @param trust which proxies are believed when they say for whom they call.
    * @param basePath is taken off every path that begins with it; empty or `/` for none.
+   * @param origins of web pages that may call.
    */
-  constructor(trust: Trust, limits: Limits, basePath = '') {
+  constructor(trust: Trust, limits: Limits, basePath = '', origins: readonly string[] = []) {
     const base = basePath.replace(/\/$/, '');
     super({
       rewriteUrl: ({ url = '/' }) => withoutBase(url, base),
@@ -78,6 +83,22 @@ export class HttpTransport extends FastifyAdapter {
     fastify.addHook('onRoute', (route) => this.registerRoute(route));
     fastify.addHook('onRequest', (request, reply, done) => {
       trackCall(request, reply, trust);
+      done();
+    });
+    // Before whatever answers: a page reads no answer, and so no error, that does not name its origin.
+    if (origins.length > 0) {
+      void fastify.register(cors, {
+        origin: [...origins],
+        methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+        allowedHeaders: ['content-type', REQUEST_ID],
+        exposedHeaders: [REQUEST_ID, 'retry-after'],
+        maxAge: PREFLIGHT_AGE,
+        // The answer is that of OPTIONS.
+        strictPreflight: false,
+        preflightContinue: true,
+      });
+    }
+    fastify.addHook('preParsing', (request, reply, _payload, done) => {
       // Before the body is read: no body makes an unknown path anything else.
       if (request.is404) sendError(reply, RpcError.notFound('there is no such path'));
       else done();
@@ -106,7 +127,8 @@ export class HttpTransport extends FastifyAdapter {
   }
 
   /**
-   * Answers every other method of a known path with 405; call it when all routes are registered.
+   * Answers OPTIONS of a known path with what it answers to, and every other method with 405; call it when all routes are
+   * registered.
    *
    * @throws BasePathTaken when one of them begins with the base path: without that, it would be another path.
    */
@@ -116,8 +138,15 @@ export class HttpTransport extends FastifyAdapter {
     const fastify = this.getInstance();
     for (const [url, methods] of this.methodsOf) {
       const allow = [...methods].sort().join(', ');
+      if (!methods.has('OPTIONS')) {
+        fastify.route({
+          method: 'OPTIONS',
+          url,
+          handler: (_request, reply) => reply.code(204).header('allow', `${allow}, OPTIONS`).send(),
+        });
+      }
       fastify.route({
-        method: fastify.supportedMethods.filter((method) => !methods.has(method)),
+        method: fastify.supportedMethods.filter((method) => !methods.has(method) && method !== 'OPTIONS'),
         url,
         onRequest: (_request, reply) => {
           const options = { reason: 'METHOD_NOT_ALLOWED', httpStatus: 405 };
@@ -145,6 +174,8 @@ export class HttpTransport extends FastifyAdapter {
   }
 
   private registerRoute(route: RouteOptions): void {
+    // Where preflights of unknown paths go.
+    if (route.url === '*') return;
     const methods = this.methodsOf.get(route.url) ?? new Set<string>();
     for (const method of [route.method].flat()) methods.add(method);
     this.methodsOf.set(route.url, methods);

@@ -8,3 +8,4 @@ export { InvalidRequest, messageFromJson } from './request-message.js';
 export { createRpcApp, type RpcApp, type RpcAppOptions } from './rpc-app.js';
 export { type SourceAllowance, SourceLimiter } from './source-limiter.js';
 export type { TranslateError } from './rpc.filter.js';
+export { type DocumentOptions, openApiDocument } from './openapi/document.js';

@@ -19,7 +19,8 @@ const SHUTDOWN_TIMEOUT = 10_000;
 
 /** What an app serves, and where. */
 export interface RpcAppOptions {
-  readonly config: Pick<Config, 'HOST' | 'HTTP_PORT' | 'GRPC_PORT' | 'isProduction'> & Partial<Pick<Config, 'TRUST_PROXY'>>;
+  readonly config: Pick<Config, 'HOST' | 'HTTP_PORT' | 'GRPC_PORT' | 'isProduction'> &
+    Partial<Pick<Config, 'TRUST_PROXY' | 'CORS_ORIGINS'>>;
   /** The services whose methods the module's controllers implement with `@Rpc()`. */
   readonly services: readonly DescService[];
   /** A path that is taken off where a request's begins with it, because a proxy may leave it there: `/accounts`. */
@@ -62,7 +63,7 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
 
   const trust = trustOf(config.TRUST_PROXY ?? false);
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
-  const http = new HttpTransport(trust, limits, options.basePath);
+  const http = new HttpTransport(trust, limits, options.basePath, config.CORS_ORIGINS);
   const nest = await NestFactory.create<NestFastifyApplication>(module, http, {
     abortOnError: false,
     ...(options.logger === undefined ? { bufferLogs: true } : { logger: options.logger }),

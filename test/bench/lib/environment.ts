@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto';
+
 /** What a process of the product is told in production, besides what a work is about. Logs as much as its peers do: no line a task. */
 export const productEnvironment: Readonly<Record<string, string>> = {
   NODE_ENV: 'production',
@@ -7,6 +9,5 @@ export const productEnvironment: Readonly<Record<string, string>> = {
   // Every caller comes from one address.
   SIGN_UP_BURST: '1000000',
   PUBLIC_URL: 'https://waybill.example.com',
-  // Of the benchmark alone.
-  SECRET_KEY: Buffer.from('benchmark'.padEnd(32, '-')).toString('base64'),
+  SECRET_KEY: randomBytes(32).toString('base64'),
 };

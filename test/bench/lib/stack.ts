@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Redis } from 'ioredis';
 import pg from 'pg';
-import { startPostgres } from '../../../scripts/stack/postgres.ts';
+import { startPostgres, superuserUrl } from '../../../scripts/stack/postgres.ts';
 import { startRedis } from '../../../scripts/stack/redis.ts';
 import { ROOT } from '../../../scripts/stack/settings.ts';
 import { endWithThisProcess } from '../../../scripts/stack/watchdog.ts';
@@ -56,14 +56,14 @@ export async function startStack(resources: AsyncDisposableStack): Promise<Stack
     cwd: ROOT,
     env: { ...process.env, DATABASE_URL: url },
   });
-  const admin = new pg.Pool({ connectionString: url.replace(/\w+$/, 'postgres'), max: 1 });
+  const admin = new pg.Pool({ connectionString: superuserUrl(url.replace(/\w+$/, 'postgres')).href, max: 1 });
   admin.on('error', () => undefined);
   resources.defer(() => admin.end());
   let databases = 0;
 
   const createDatabase = async (): Promise<Database> => {
     const name = `bench_${databases++}`;
-    await admin.query(`CREATE DATABASE ${name} TEMPLATE waybill`);
+    await admin.query(`CREATE DATABASE ${name} OWNER waybill TEMPLATE waybill`);
     const own = url.replace(/\w+$/, name);
     const pool = new pg.Pool({ connectionString: own, max: 4 });
     pool.on('error', () => undefined);

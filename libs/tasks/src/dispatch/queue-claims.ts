@@ -20,6 +20,8 @@ const HOLD = 30;
 const HOLD_ALONE = 1_000;
 /** For how long nothing is claimed ahead after that. Milliseconds. */
 const CALM = 200;
+/** When no claim was made for so long, nothing is known any more of the rate at which tasks are begun. Milliseconds. */
+const PAUSE = 100;
 /** The least time between two claims while they bring something. Milliseconds. */
 const GAP = 2;
 /** How often at least a claim begins at the start of the queue. Milliseconds. */
@@ -74,6 +76,9 @@ export class QueueClaims {
   private askers: Asker[] = [];
   private waiters: (() => void)[] = [];
   private claiming = false;
+  /** What became of the tasks of the claim under way, before it has brought them: some were cancelled, or all are to go back. */
+  private readonly dropped = new Set<string>();
+  private isRecalled = false;
   private halted = false;
   /** Counts what may have brought something; a claim that has found nothing is told by it whether that still holds. */
   private wakes = 0;
@@ -155,13 +160,15 @@ export class QueueClaims {
     this.wake();
   }
 
-  /** Forgets a task that was cancelled, if it waits here. */
+  /** Forgets a task that was cancelled, if it waits here or is on its way. */
   drop(id: string): void {
     this.held = this.held.filter(({ task }) => task.id !== id);
+    if (this.claiming) this.dropped.add(id);
   }
 
-  /** Gives back what waits here. Resolves when the ledger has it. */
+  /** Gives back what waits here, and what a claim under way brings beyond what is asked for. Resolves when the ledger has what waited. */
   async giveBack(): Promise<void> {
+    this.isRecalled = this.claiming;
     const held = this.held;
     this.held = [];
     await Promise.all(held.map(({ task }) => this.surroundings.release({ task })));
@@ -225,6 +232,8 @@ export class QueueClaims {
     }
     if (this.isDry && this.askers.length === 0) return;
     this.claiming = true;
+    this.isRecalled = false;
+    this.dropped.clear();
     this.claim()
       .catch((error: unknown) => this.fail(error))
       .finally(() => {
@@ -256,7 +265,9 @@ export class QueueClaims {
     this.hold = batch.alone ? HOLD_ALONE : HOLD;
     this.cursor = batch.cursor ?? this.cursor;
     if (batch.lost > 0) this.wakeQuarantine();
-    this.answer(batch.tasks);
+    // Taken for dead meanwhile, this process has another id, and what it claimed under the old one is void.
+    this.answer(claim.worker === worker() ? batch.tasks.filter(({ id }) => !this.dropped.has(id)) : []);
+    if (this.isRecalled) await this.giveBack();
     if (this.held.length > 0) await faultPoint('claims.in-buffer');
     if (batch.tasks.length + batch.lost === size) return;
     // Fewer than asked for. Behind the cursor there may be more; if that was looked at, the queue is empty.
@@ -295,26 +306,42 @@ export class QueueClaims {
     for (const { reject } of this.askers.splice(0)) reject(error);
   }
 
+  /**
+   * How many are to be claimed ahead: as many as will be begun until the next claim
+   * has brought its tasks, by the rate at which they are begun. Beside other workers
+   * it at most doubles with each claim, for slots that were idle begin a task each at
+   * once, and then for a while none. After a pause, in which nothing was learned, it
+   * is as if each who asks would do so twice more.
+   */
   private countAhead(now: number): number {
     const elapsed = now - this.claimedAt;
-    this.rate = elapsed > 100 || now < this.calmUntil ? 0 : Math.max(this.begun / Math.max(elapsed, GAP), this.rate * 0.7);
+    const isCalm = now < this.calmUntil;
+    this.rate = isCalm || elapsed > PAUSE ? 0 : Math.max(this.begun / Math.max(elapsed, GAP), this.rate * 0.7);
     this.claimedAt = now;
     this.begun = 0;
-    // After a pause nothing is known of it: as if each who asks would do so once more.
-    if (this.rate === 0 && now >= this.calmUntil) return 2 * this.askers.length;
-    return Math.min(MAX_AHEAD, Math.floor(this.rate * (AHEAD + 2 * this.took)));
+    if (isCalm) return 0;
+    const first = 2 * this.askers.length;
+    if (this.rate === 0) return first;
+    const most = this.hold === HOLD_ALONE ? MAX_AHEAD : Math.max(first, 2 * this.ahead);
+    return Math.min(MAX_AHEAD, most, Math.floor(this.rate * (AHEAD + 2 * this.took)));
   }
 
+  /** Gives everything back once the oldest has waited for too long. */
   private watchHeld(): void {
-    this.holdTimer ??= setTimeout(() => {
-      this.holdTimer = undefined;
-      const oldest = this.held[0];
-      if (!oldest || this.halted) return;
-      if (performance.now() - oldest.since < this.hold) return this.watchHeld();
-      this.calmUntil = performance.now() + CALM;
-      this.ahead = 0;
-      void this.giveBack();
-    }, this.hold);
+    const [oldest] = this.held;
+    if (!oldest || this.holdTimer) return;
+    this.holdTimer = setTimeout(
+      () => {
+        this.holdTimer = undefined;
+        const [oldest] = this.held;
+        if (!oldest || this.halted) return;
+        if (performance.now() < oldest.since + this.hold) return this.watchHeld();
+        this.calmUntil = performance.now() + CALM;
+        this.ahead = 0;
+        void this.giveBack();
+      },
+      oldest.since + this.hold - performance.now(),
+    );
   }
 
   private async undoLost(): Promise<void> {
