@@ -17,7 +17,7 @@ const PROGRAMS = {
 
 export type Program = keyof typeof PROGRAMS;
 
-/** What makes a program's clock wrong by so many milliseconds, until it gets a SIGUSR2. */
+/** What makes a program's clock wrong by so many milliseconds, until it gets a SIGCONT. */
 export const withClockShiftedBy = (milliseconds: number) => ({
   NODE_OPTIONS: `--import=${join(import.meta.dirname, 'shifted-clock.mjs')}`,
   CLOCK_SHIFT: String(milliseconds),
