@@ -12,7 +12,7 @@ import { ApiModule } from '../apps/api/src/api.module.js';
 import { LinkLimiter } from '../apps/api/src/source-limits.js';
 import { WorkerModule } from '../apps/worker/src/worker.module.js';
 import { assertRpcHandlers } from '../libs/rpc/src/rpc-handlers.js';
-import { findPolicy } from '../libs/tasks/src/task.js';
+import { findPolicy } from '../libs/tasks/src/declare/task.js';
 
 // Two apps' modules in one process make Nest warn of their data sources, none of which is ever opened here.
 Logger.overrideLogger(false);

@@ -8,7 +8,7 @@ import pg from 'pg';
 import { DataSource, type EntityManager } from 'typeorm';
 import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { z } from 'zod';
-import { HookFailed } from '../../libs/tasks/src/errors.js';
+import { HookFailed } from '../../libs/tasks/src/declare/errors.js';
 import { Ledger, PURGE } from '../../libs/tasks/src/ledger/ledger.js';
 import { createEngine, type TestEngine } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';

@@ -8,12 +8,12 @@
  * - claim: a worker takes a task from the ledger. relay: moves tasks from the ledger to Redis.
  * - delivery: one start of a task's job. attempt: a delivery that counts against the retries.
  */
-export { type Backoff, type BackoffFunction, defaultBackoff } from './backoff.js';
-export { DispatcherUnavailable } from './deadline.js';
-export { type Distributed, type DistributeManyOptions, type DistributeOptions, TaskDistributor } from './distributor.js';
-export type { Duration } from './duration.js';
-export { InvalidTask, RetryIn, RevokeTask, SkipRetry, StaleAttempt, TaskTimeout } from './errors.js';
-export type { TaskMiddleware } from './runner.js';
+export { type Backoff, type BackoffFunction, defaultBackoff } from './declare/backoff.js';
+export { DispatcherUnavailable } from './dispatch/redis/answered.js';
+export { type Distributed, type DistributeManyOptions, type DistributeOptions, TaskDistributor } from './distribute/distributor.js';
+export type { Duration } from './declare/duration.js';
+export { InvalidTask, RetryIn, RevokeTask, SkipRetry, StaleAttempt, TaskTimeout } from './declare/errors.js';
+export type { TaskMiddleware } from './run/runner.js';
 export {
   type DeadTask,
   type DeathReason,
@@ -25,7 +25,7 @@ export {
   type TaskDeclaration,
   type TaskHandler,
   type TaskOptions,
-} from './task.js';
+} from './declare/task.js';
 export {
   CANCEL_RESULTS,
   type CancelResult,
@@ -34,8 +34,8 @@ export {
   describeTime,
   milestone,
   type TaskFilter,
-} from './operator-texts.js';
-export { type ListedTask, type QueueSummary, type Redriven, TaskAdmin, type TaskStory, UnknownName } from './task-admin.js';
+} from './operate/operator-texts.js';
+export { type ListedTask, type QueueSummary, type Redriven, TaskAdmin, type TaskStory, UnknownName } from './operate/task-admin.js';
 export { TaskQueues } from './dispatch/redis/queues.js';
 export { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from './ledger/task-record.entity.js';
 export { TasksModule } from './tasks.module.js';

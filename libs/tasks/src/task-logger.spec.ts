@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { InvalidTask } from './errors.js';
+import { InvalidTask } from './declare/errors.js';
 import { TaskLogger } from './task-logger.js';
 
 const lines: string[] = [];

@@ -1,8 +1,8 @@
 import { Injectable, Logger } from '@nestjs/common';
 import type { QueueWeights } from '@app/config';
 import { isDatabaseUnavailable } from '@app/postgres';
-import { InvalidTask } from './errors.js';
-import type { Delivery } from './job.js';
+import { InvalidTask } from './declare/errors.js';
+import type { Delivery } from './dispatch/delivery.js';
 
 const REMINDER_INTERVAL = 60_000;
 

@@ -15,10 +15,10 @@ export const { createLogger, LoggingModule } = await built<typeof import('@app/l
 const tasks = <Library>(path: string) => built<Library>(`tasks/src/${path}`);
 
 export const { Task, TaskAdmin, TaskDistributor, TaskQueues, TasksModule } = await tasks<typeof import('@app/tasks')>('index');
-export const { Completions } = await tasks<typeof import('../../../libs/tasks/src/completions.js')>('completions');
+export const { Completions } = await tasks<typeof import('../../../libs/tasks/src/run/completions.js')>('run/completions');
 export const { DatabaseClock } = await tasks<typeof import('../../../libs/tasks/src/ledger/database-clock.js')>('ledger/database-clock');
 export const { Handover } = await tasks<typeof import('../../../libs/tasks/src/ledger/handover.js')>('ledger/handover');
-export const { jobOf } = await tasks<typeof import('../../../libs/tasks/src/job.js')>('job');
+export const { jobOf } = await tasks<typeof import('../../../libs/tasks/src/dispatch/job.js')>('dispatch/job');
 export const { Ledger } = await tasks<typeof import('../../../libs/tasks/src/ledger/ledger.js')>('ledger/ledger');
 export const { Listener } = await tasks<typeof import('../../../libs/tasks/src/ledger/listener.js')>('ledger/listener');
 export const { queueOptions, redisConnection } =
@@ -26,6 +26,6 @@ export const { queueOptions, redisConnection } =
 export const { Reconciler } =
   await tasks<typeof import('../../../libs/tasks/src/dispatch/redis/reconciler.js')>('dispatch/redis/reconciler');
 export const { Relay } = await tasks<typeof import('../../../libs/tasks/src/dispatch/redis/relay.js')>('dispatch/redis/relay');
-export const { QUEUE_PROCESSORS } = await tasks<typeof import('../../../libs/tasks/src/task-processor.js')>('task-processor');
+export const { QUEUE_PROCESSORS } = await tasks<typeof import('../../../libs/tasks/src/run/task-processor.js')>('run/task-processor');
 export const { TaskLogger } = await tasks<typeof import('../../../libs/tasks/src/task-logger.js')>('task-logger');
 export const { TasksPool } = await tasks<typeof import('../../../libs/tasks/src/ledger/tasks-pool.js')>('ledger/tasks-pool');

@@ -7,7 +7,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { Module, type INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
-import type { QueueProcessor } from '../../../libs/tasks/src/queue-processor.js';
+import type { QueueProcessor } from '../../../libs/tasks/src/run/queue-processor.js';
 import { answer } from '../lib/contestant.ts';
 import { now } from '../lib/clock.ts';
 import { NoOp, tally } from '../lib/no-op.task.ts';

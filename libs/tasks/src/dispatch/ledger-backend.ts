@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { IQueueBackend, JobJson, JobsOptions } from 'bullmq';
-import { jobIdOf } from '../job.js';
+import { jobIdOf } from './job.js';
 import type { ClaimedTask, Release } from '../ledger/claims.js';
 import type { QueueClaims } from './queue-claims.js';
 

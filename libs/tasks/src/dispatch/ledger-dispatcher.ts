@@ -5,7 +5,7 @@ import { Listener } from '../ledger/listener.js';
 import { Takeover } from '../ledger/takeover.js';
 import { WorkerLease } from '../ledger/worker-lease.js';
 import { TaskLogger } from '../task-logger.js';
-import { Waker } from '../waker.js';
+import { Waker } from '../distribute/waker.js';
 import { Dispatcher } from './dispatcher.js';
 import { LedgerBackend } from './ledger-backend.js';
 import { QuarantineSlot } from './quarantine-slot.js';

@@ -4,9 +4,9 @@ import { describeError } from '@app/redaction';
 import { DataSource, type EntityManager, type QueryRunner } from 'typeorm';
 import type { Client } from 'pg';
 import { isTransient } from '@app/postgres';
-import { HookFailed, StaleAttempt, TaskTimeout } from '../errors.js';
-import { toJson } from '../json.js';
-import type { DeathReason } from '../task.js';
+import { HookFailed, StaleAttempt, TaskTimeout } from '../declare/errors.js';
+import { toJson } from '../declare/json.js';
+import type { DeathReason } from '../declare/task.js';
 import type { StoredOptions } from './task-record.entity.js';
 import { TasksPool } from './tasks-pool.js';
 

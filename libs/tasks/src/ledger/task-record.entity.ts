@@ -1,5 +1,5 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
-import type { Backoff } from '../backoff.js';
+import type { Backoff } from '../declare/backoff.js';
 
 /**
  * `pending`: committed; it waits for its time, for a worker to claim it, or for the

@@ -2,17 +2,17 @@ import { type DynamicModule, Injectable, Module, type OnModuleInit, type Type } 
 import { DiscoveryModule } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { DataSource, type EntityManager } from 'typeorm';
-import { Completions } from '../completions.js';
-import { TaskDistributor } from '../distributor.js';
-import { type Duration, milliseconds } from '../duration.js';
-import type { Outcome } from '../job.js';
+import { Completions } from '../run/completions.js';
+import { TaskDistributor } from '../distribute/distributor.js';
+import { type Duration, milliseconds } from '../declare/duration.js';
+import type { Outcome } from '../dispatch/delivery.js';
 import { DatabaseClock } from '../ledger/database-clock.js';
 import { Ledger } from '../ledger/ledger.js';
-import { Waker } from '../waker.js';
-import { TaskRegistry } from '../registry.js';
-import { TaskRunner } from '../runner.js';
+import { Waker } from '../distribute/waker.js';
+import { TaskRegistry } from '../run/registry.js';
+import { TaskRunner } from '../run/runner.js';
 import { TaskLogger } from '../task-logger.js';
-import { type TaskHandler, policyOf } from '../task.js';
+import { type TaskHandler, policyOf } from '../declare/task.js';
 import { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from '../ledger/task-record.entity.js';
 import { TasksPool } from '../ledger/tasks-pool.js';
 

@@ -3,7 +3,7 @@ import { ModuleRef } from '@nestjs/core';
 import { getQueueToken } from '@nestjs/bullmq';
 import { Config } from '@app/config';
 import type { Queue } from 'bullmq';
-import type { JobData } from '../../job.js';
+import type { JobData } from '../job.js';
 
 /** A field of a queue's metadata in BullMQ; what it holds is of no interest. */
 const ASKED = 'waybill-asked';

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { Queue } from 'bullmq';
-import { answered } from '../../deadline.js';
-import { type JobData, jobIdOf, taskOf } from '../../job.js';
+import { answered } from './answered.js';
+import { type JobData, jobIdOf, taskOf } from '../job.js';
 import { Election } from '../../ledger/election.js';
 import { type DispatchedTask, Ledger } from '../../ledger/ledger.js';
 import { Loop } from '../../loop.js';

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { DataSource, type EntityManager } from 'typeorm';
-import { answered } from '../../deadline.js';
-import { type JobData, jobIdOf } from '../../job.js';
+import { answered } from './answered.js';
+import { type JobData, jobIdOf } from '../job.js';
 import { CANCEL_CHANNEL } from '../../ledger/channels.js';
 import { QueuePause } from '../../ledger/task-record.entity.js';
 import { DispatchControl, type Dispatched, type QueueCounts } from '../dispatch-control.js';

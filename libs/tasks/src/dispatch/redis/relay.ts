@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { faultPoint } from '@app/faults';
-import { answered } from '../../deadline.js';
-import { jobOf } from '../../job.js';
+import { answered } from './answered.js';
+import { jobOf } from '../job.js';
 import { DatabaseClock } from '../../ledger/database-clock.js';
 import { Handover, HANDOVER_SIZE } from '../../ledger/handover.js';
 import type { PendingTask } from '../../ledger/ledger.js';

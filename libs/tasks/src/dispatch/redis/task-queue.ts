@@ -1,5 +1,5 @@
 import { Queue, type QueueOptions } from 'bullmq';
-import { CLOSE_TIMEOUT, endsWithin } from '../../deadline.js';
+import { CLOSE_TIMEOUT, endsWithin } from '../../ends-within.js';
 import { queueConnection, releaseQueueConnection } from './connection.js';
 
 /** A BullMQ queue that shares its connection with the others, and whose closing waits for no dispatcher that does not answer. */

@@ -2,14 +2,14 @@ import { Injectable } from '@nestjs/common';
 import { Config } from '@app/config';
 import { uniqueViolation } from '@app/postgres';
 import { DataSource, type EntityManager, In } from 'typeorm';
-import { DispatchControl } from './dispatch/dispatch-control.js';
-import { InvalidTask, UniqueKeyTaken } from './errors.js';
-import { payloadJson } from './json.js';
-import { KEY_IS_FREE, withEvent } from './ledger/ledger.js';
-import { QueuePause, TaskRecord } from './ledger/task-record.entity.js';
+import { DispatchControl } from '../dispatch/dispatch-control.js';
+import { InvalidTask, UniqueKeyTaken } from '../declare/errors.js';
+import { payloadJson } from '../declare/json.js';
+import { KEY_IS_FREE, withEvent } from '../ledger/ledger.js';
+import { QueuePause, TaskRecord } from '../ledger/task-record.entity.js';
 import { type CancelResult, explain, idsOf, type TaskFilter } from './operator-texts.js';
-import { TaskRegistry } from './registry.js';
-import { Waker } from './waker.js';
+import { TaskRegistry } from '../run/registry.js';
+import { Waker } from '../distribute/waker.js';
 
 export interface QueueSummary {
   queue: string;

@@ -1,7 +1,7 @@
-import type { ErrorDescription } from '@app/redaction';
 import type { Job, JobsOptions } from 'bullmq';
-import type { PendingTask } from './ledger/ledger.js';
-import type { StoredOptions } from './ledger/task-record.entity.js';
+import type { Delivery } from './delivery.js';
+import type { PendingTask } from '../ledger/ledger.js';
+import type { StoredOptions } from '../ledger/task-record.entity.js';
 
 /**
  * What a job in BullMQ carries besides its id and its name: ids and policy, and
@@ -70,29 +70,6 @@ export function jobOf(task: PendingTask, now: number): { name: string; data: Job
   };
 }
 
-/** One delivery of a task, as the runner sees it: no word of BullMQ. */
-export interface Delivery {
-  id: string;
-  type: string;
-  queue: string;
-  payload: unknown;
-  version: number;
-  options: StoredOptions;
-  /** Milliseconds since 1970. */
-  createdAt: number;
-  requestId: string | undefined;
-  keep: boolean;
-  generation: number;
-  /** Which start of this generation it is: on Redis from 1, every retry, crash and hand-back adds one; on the ledger the number of the claim. */
-  number: number;
-  /** The worker that has claimed the task from the ledger; undefined on Redis. */
-  claimedBy: number | undefined;
-  /** Failed attempts so far, of all generations. */
-  failures: number;
-  /** Times a worker was lost while it ran the task: on Redis in this generation. */
-  crashes: number;
-}
-
 /** The delivery that a started job is. */
 export function deliveryOf(job: Job<JobData>): Delivery {
   const { payload, options, createdAt, version = 1, failures = 0, requestId, keep = false, claimedBy } = job.data;
@@ -113,26 +90,4 @@ export function deliveryOf(job: Job<JobData>): Delivery {
     failures: failures + job.attemptsMade,
     crashes: job.stalledCounter,
   };
-}
-
-/** How a delivery ended, and so what the dispatcher does with the job. */
-export type Outcome =
-  /** Finished; `moot` when there was nothing left to do. */
-  | { kind: 'completed'; moot?: string }
-  | { kind: 'retry'; failure: AttemptFailure; delay: number }
-  /** `routine`: nobody asked for it, and whoever put it off has said so once for all such tasks. */
-  | { kind: 'snooze'; reason: string; delay: number; routine?: true }
-  | { kind: 'buried'; failure: AttemptFailure }
-  /** Given back to the front of its queue, at no cost. */
-  | { kind: 'returned' }
-  /** The lock is lost: the job is another worker's, and there is nothing to tell the dispatcher. */
-  | { kind: 'lost' };
-
-/** A failed attempt, as the failed-task listener reports it. */
-export interface AttemptFailure {
-  attempt: number;
-  maxAttempts: number;
-  error: ErrorDescription;
-  /** Why it is the last, if it is. */
-  reason?: string;
 }

@@ -1,11 +1,11 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Job, type Processor, Worker, type WorkerOptions } from 'bullmq';
 import type { Redis } from 'ioredis';
-import { CLOSE_TIMEOUT, endsWithin } from './deadline.js';
-import type { LedgerBackend } from './dispatch/ledger-backend.js';
-import { LedgerDispatcher } from './dispatch/ledger-dispatcher.js';
-import { isRefusal, releaseWorkerConnection, workerConnection } from './dispatch/redis/connection.js';
-import type { JobData } from './job.js';
+import { CLOSE_TIMEOUT, endsWithin } from '../ends-within.js';
+import type { LedgerBackend } from '../dispatch/ledger-backend.js';
+import { LedgerDispatcher } from '../dispatch/ledger-dispatcher.js';
+import { isRefusal, releaseWorkerConnection, workerConnection } from '../dispatch/redis/connection.js';
+import type { JobData } from '../dispatch/job.js';
 
 /** Milliseconds. */
 const RETRY_INTERVAL = 500;

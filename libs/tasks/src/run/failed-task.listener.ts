@@ -1,5 +1,5 @@
 import { Injectable, Logger } from '@nestjs/common';
-import type { AttemptFailure, Delivery } from './job.js';
+import type { AttemptFailure, Delivery } from '../dispatch/delivery.js';
 
 /** Reports every attempt that failed: one line, with what an operator needs and nothing of the payload. */
 @Injectable()

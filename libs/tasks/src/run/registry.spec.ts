@@ -5,7 +5,7 @@ import { Config } from '@app/config';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { TaskRegistry } from './registry.js';
-import { Task, type TaskHandler } from './task.js';
+import { Task, type TaskHandler } from '../declare/task.js';
 
 @Injectable()
 class Database {}

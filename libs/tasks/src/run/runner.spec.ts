@@ -3,13 +3,13 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import type { Completions } from './completions.js';
-import { HookFailed, RetryIn, RevokeTask, SkipRetry, StaleAttempt } from './errors.js';
-import type { Delivery, Outcome } from './job.js';
-import type { DatabaseClock } from './ledger/database-clock.js';
-import type { Claim, Ledger } from './ledger/ledger.js';
+import { HookFailed, RetryIn, RevokeTask, SkipRetry, StaleAttempt } from '../declare/errors.js';
+import type { Delivery, Outcome } from '../dispatch/delivery.js';
+import type { DatabaseClock } from '../ledger/database-clock.js';
+import type { Claim, Ledger } from '../ledger/ledger.js';
 import type { TaskRegistry } from './registry.js';
 import { CRASH_BUDGET, type TaskMiddleware, TaskRunner } from './runner.js';
-import type { TaskContext } from './task.js';
+import type { TaskContext } from '../declare/task.js';
 
 /** What a worker meets when it runs a delivery. */
 const event = fc.constantFrom('succeed', 'fail', 'skip', 'revoke', 'snooze', 'crash', 'shutdown', 'effect', 'effect then fail');

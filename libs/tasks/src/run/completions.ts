@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
-import { type Claim, Ledger } from './ledger/ledger.js';
+import { type Claim, Ledger } from '../ledger/ledger.js';
 
 interface Waiting {
   claim: Claim;

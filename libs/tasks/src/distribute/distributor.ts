@@ -2,14 +2,14 @@ import { Inject, Injectable, Optional, type Type } from '@nestjs/common';
 import { Config } from '@app/config';
 import { DataSource, type EntityManager } from 'typeorm';
 import { v7 as uuidv7 } from 'uuid';
-import { type Backoff, backoffDelay } from './backoff.js';
-import { type Duration, milliseconds } from './duration.js';
-import { InvalidTask } from './errors.js';
-import { payloadJson } from './json.js';
-import { Ledger, type NewTask } from './ledger/ledger.js';
-import { type QueueName, type TaskHandler, type TaskOptions, type TaskPolicy, policyOf, wholeNumber } from './task.js';
-import { currentTask } from './task-scope.js';
-import type { StoredOptions } from './ledger/task-record.entity.js';
+import { type Backoff, backoffDelay } from '../declare/backoff.js';
+import { type Duration, milliseconds } from '../declare/duration.js';
+import { InvalidTask } from '../declare/errors.js';
+import { payloadJson } from '../declare/json.js';
+import { Ledger, type NewTask } from '../ledger/ledger.js';
+import { type QueueName, type TaskHandler, type TaskOptions, type TaskPolicy, policyOf, wholeNumber } from '../declare/task.js';
+import { currentTask } from '../declare/task-scope.js';
+import type { StoredOptions } from '../ledger/task-record.entity.js';
 import { Waker } from './waker.js';
 
 /** Tells the engine which request is being served, so that its tasks can be traced to it. */

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { escapeLiteral } from 'pg';
 import { DataSource, type EntityManager, type EntitySubscriberInterface, type QueryRunner } from 'typeorm';
-import { TASK_CHANNEL } from './ledger/channels.js';
+import { TASK_CHANNEL } from '../ledger/channels.js';
 
 /** The least time between two wake-ups of one process. Milliseconds. */
 const GAP = 2;

@@ -3,9 +3,10 @@ import { OnWorkerEvent, Processor, WorkerHost } from '@nestjs/bullmq';
 import { faultPoint } from '@app/faults';
 import { DelayedError, type Job, UnrecoverableError, WaitingError } from 'bullmq';
 import { FailedTaskListener } from './failed-task.listener.js';
-import { DatabaseClock } from './ledger/database-clock.js';
-import { type AttemptFailure, type Delivery, deliveryOf, type JobData, taskOf } from './job.js';
-import { TaskLogger } from './task-logger.js';
+import { DatabaseClock } from '../ledger/database-clock.js';
+import type { AttemptFailure, Delivery } from '../dispatch/delivery.js';
+import { deliveryOf, type JobData, taskOf } from '../dispatch/job.js';
+import { TaskLogger } from '../task-logger.js';
 import { TaskRunner } from './runner.js';
 import { TaskWorker } from './task-worker.js';
 

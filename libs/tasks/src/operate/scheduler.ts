@@ -2,12 +2,12 @@ import { Injectable, type Type } from '@nestjs/common';
 import { isDatabaseUnavailable } from '@app/postgres';
 import { DataSource } from 'typeorm';
 import { nextTick } from './cron.js';
-import { TaskDistributor } from './distributor.js';
-import { payloadJson } from './json.js';
-import { Loop } from './loop.js';
-import { type RegisteredTask, TaskRegistry } from './registry.js';
-import type { Schedule, TaskHandler } from './task.js';
-import { TaskLogger } from './task-logger.js';
+import { TaskDistributor } from '../distribute/distributor.js';
+import { payloadJson } from '../declare/json.js';
+import { Loop } from '../loop.js';
+import { type RegisteredTask, TaskRegistry } from '../run/registry.js';
+import type { Schedule, TaskHandler } from '../declare/task.js';
+import { TaskLogger } from '../task-logger.js';
 
 /** Milliseconds. */
 const INTERVAL = 1_000;

@@ -1,7 +1,7 @@
 import { Injectable, type Type } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
 import { Config } from '@app/config';
-import { type TaskHandler, type TaskPolicy, findPolicy } from './task.js';
+import { type TaskHandler, type TaskPolicy, findPolicy } from '../declare/task.js';
 
 export interface RegisteredTask {
   policy: TaskPolicy;

@@ -1,10 +1,10 @@
 import { Injectable } from '@nestjs/common';
 import { Loop } from '../loop.js';
 import { TaskLogger } from '../task-logger.js';
-import { Election } from './election.js';
-import { Ledger } from './ledger.js';
-import { TasksPool } from './tasks-pool.js';
-import { LEASE, PRESENCE_LOCK } from './worker-lease.js';
+import { Election } from '../ledger/election.js';
+import { Ledger } from '../ledger/ledger.js';
+import { TasksPool } from '../ledger/tasks-pool.js';
+import { LEASE, PRESENCE_LOCK } from '../ledger/worker-lease.js';
 
 /** Milliseconds. */
 const INTERVAL = 2_000;

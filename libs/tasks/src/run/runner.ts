@@ -4,16 +4,16 @@ import { isCutShort, isDatabaseUnavailable } from '@app/postgres';
 import { describeError, type ErrorDescription } from '@app/redaction';
 import type { EntityManager } from 'typeorm';
 import { z } from 'zod';
-import { backoffDelay, defaultBackoff } from './backoff.js';
+import { backoffDelay, defaultBackoff } from '../declare/backoff.js';
 import { Completions } from './completions.js';
-import { HookFailed, RetryIn, RevokeTask, SkipRetry, StaleAttempt, TaskTimeout } from './errors.js';
-import { milliseconds } from './duration.js';
-import type { AttemptFailure, Delivery, Outcome } from './job.js';
-import { DatabaseClock } from './ledger/database-clock.js';
-import { type Claim, Ledger } from './ledger/ledger.js';
+import { HookFailed, RetryIn, RevokeTask, SkipRetry, StaleAttempt, TaskTimeout } from '../declare/errors.js';
+import { milliseconds } from '../declare/duration.js';
+import type { AttemptFailure, Delivery, Outcome } from '../dispatch/delivery.js';
+import { DatabaseClock } from '../ledger/database-clock.js';
+import { type Claim, Ledger } from '../ledger/ledger.js';
 import { type RegisteredTask, TaskRegistry } from './registry.js';
-import type { DeathReason, TaskContext } from './task.js';
-import { runInTask } from './task-scope.js';
+import type { DeathReason, TaskContext } from '../declare/task.js';
+import { runInTask } from '../declare/task-scope.js';
 
 /** How often a task may take its worker down before it is buried as poison. */
 export const CRASH_BUDGET = 3;

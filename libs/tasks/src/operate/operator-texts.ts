@@ -1,6 +1,6 @@
 import { isSecretName } from '@app/redaction';
 import ms from 'ms';
-import type { HistoryEntry, TaskRecord, TaskState } from './ledger/task-record.entity.js';
+import type { HistoryEntry, TaskRecord, TaskState } from '../ledger/task-record.entity.js';
 
 /** Which tasks an operator means. Every condition given must hold. */
 export interface TaskFilter {

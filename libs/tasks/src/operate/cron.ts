@@ -1,5 +1,5 @@
 import { CronExpressionParser } from 'cron-parser';
-import type { Schedule } from './task.js';
+import type { Schedule } from '../declare/task.js';
 
 const DAY = 86_400_000;
 

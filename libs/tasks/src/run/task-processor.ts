@@ -4,12 +4,12 @@ import { Config } from '@app/config';
 import { faultPoint } from '@app/faults';
 import type { Job } from 'bullmq';
 import { v4 as uuidv4 } from 'uuid';
-import { endsWithin } from './deadline.js';
-import type { Dispatcher } from './dispatch/dispatcher.js';
-import type { JobData } from './job.js';
+import { endsWithin } from '../ends-within.js';
+import type { Dispatcher } from '../dispatch/dispatcher.js';
+import type { JobData } from '../dispatch/job.js';
 import { QueueProcessor } from './queue-processor.js';
 import { TaskRunner } from './runner.js';
-import { TaskLogger } from './task-logger.js';
+import { TaskLogger } from '../task-logger.js';
 import type { TaskWorker } from './task-worker.js';
 import { WeightedPicker } from './weighted-picker.js';
 
