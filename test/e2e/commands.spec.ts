@@ -139,8 +139,8 @@ describe('the operators’ commands', () => {
     [['stats', '--queue', 'critical'], "unknown option '--queue'"],
     [['pause'], "missing required argument 'queue'"],
     [['pause', 'critical', 'default'], 'too many arguments'],
-    [['pause', 'nowhere'], 'the queue "nowhere" is not in QUEUE_WEIGHTS'],
-    [['resume', 'gone'], 'the queue "gone" is not in QUEUE_WEIGHTS'],
+    [['pause', 'nowhere'], `the queue "nowhere" is not one of this app's`],
+    [['resume', 'gone'], `the queue "gone" is not one of this app's`],
     [['pause', 'critical', '--dry-run'], "unknown option '--dry-run'"],
     [['\u001B[31mfly'], "unknown command '\uFFFD[31mfly'"],
   ])('%j is refused, and changes nothing', async (args, reason) => {

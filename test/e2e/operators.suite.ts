@@ -114,7 +114,7 @@ export function describeOperators(dispatcher: Dispatcher): void {
       await expectRefused([
         [['show', unknown], /there is no task .* in the ledger/],
         [['redrive', alive.id], new RegExp(`the task is ${toRun}, not dead`)],
-        [['pause', 'nowhere'], /the queue "nowhere" is not in QUEUE_WEIGHTS \(critical, default\)/],
+        [['pause', 'nowhere'], /the queue "nowhere" is not one of this app's \(critical, default\)/],
       ]);
       expect(await ledger()).toEqual(before);
     });

@@ -103,7 +103,7 @@ describe('a slow mail server', () => {
     const config = Config.parse({ DATABASE_URL: database.url, SMTP_URL: server.url, VERIFY_EMAIL_DELAY: '0s' });
     const mailer = start({ connections: 1, patience: 100 });
     const app = await Test.createTestingModule({
-      imports: [ConfigModule.forRoot(config), DatabaseModule.forRoot(), TasksTestingModule.forRoot(), AccountModule],
+      imports: [ConfigModule.forRoot(config), DatabaseModule.forRoot(), TasksTestingModule.forRoot(config.tasks), AccountModule],
       providers: [SendVerificationEmail, { provide: Mailer, useValue: mailer }],
     }).compile();
     await app.init();

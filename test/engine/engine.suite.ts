@@ -448,7 +448,7 @@ export function describeEngine(dispatcher: Dispatcher): void {
       ['half a surrogate pair in a unique key', { options: { unique: { key: '😀'.slice(1) } } }, /unique\.key/],
       ['a unique key that is no text', { options: { unique: { key: 7 } } }, /unique\.key/],
       ['a backoff that is none', { options: { backoff: { type: 'fixed', delay: '' } } }, /backoff/],
-      ['an unknown queue', { options: { queue: 'nobody' } }, /QUEUE_WEIGHTS/],
+      ['an unknown queue', { options: { queue: 'nobody' } }, /not one of this app's/],
       ['a negative delay', { options: { processIn: -1 } }, /processIn/],
       ['an absurd delay', { options: { processIn: '1000y' } }, /processIn/],
       ['a date that is none', { options: { processAt: new Date('x') } }, /processAt/],

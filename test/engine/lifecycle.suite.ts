@@ -448,7 +448,7 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       await admin.resume('default');
       await gone(id);
       expect(await admin.show(id)).toBeUndefined();
-      await expect(admin.pause('nobody')).rejects.toThrow(/QUEUE_WEIGHTS/);
+      await expect(admin.pause('nobody')).rejects.toThrow(/not one of this app's/);
     });
 
     it('records progress, and waits as asked', async () => {

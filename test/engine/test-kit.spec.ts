@@ -37,7 +37,7 @@ describe('the kit for tests of tasks', () => {
     database = await createDatabase();
     const config = Config.parse({ DATABASE_URL: database.url });
     app = await Test.createTestingModule({
-      imports: [ConfigModule.forRoot(config), DatabaseModule.forRoot(), TasksTestingModule.forRoot()],
+      imports: [ConfigModule.forRoot(config), DatabaseModule.forRoot(), TasksTestingModule.forRoot(config.tasks)],
       providers: [Ship],
     }).compile();
     await app.init();

@@ -1,6 +1,6 @@
-import { Config } from '@app/config';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { Handover } from '../../libs/tasks/src/ledger/handover.js';
+import { EngineOptions } from '../../libs/tasks/src/options.js';
 import { TasksPool } from '../../libs/tasks/src/ledger/tasks-pool.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
@@ -17,7 +17,7 @@ afterAll(async () => {
 });
 
 function handoverAt(url: string): Handover {
-  const pool = new TasksPool(Config.parse({ DATABASE_URL: url }));
+  const pool = new TasksPool(new EngineOptions({ database: { url } }));
   pools.push(pool);
   return new Handover(pool);
 }

@@ -7,6 +7,7 @@ import { DataSource, type DataSourceOptions } from 'typeorm';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { dataSourceOptions } from '../../libs/database/src/data-source.js';
 import { Listener } from '../../libs/tasks/src/ledger/listener.js';
+import { EngineOptions } from '../../libs/tasks/src/options.js';
 import { TasksPool } from '../../libs/tasks/src/ledger/tasks-pool.js';
 import { TaskLogger } from '../../libs/tasks/src/task-logger.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
@@ -86,14 +87,14 @@ it('a migration that changes a table costs a connection one failed statement at 
 });
 
 it('a connection of the engine that ends as it is handed out does not end the process', async () => {
-  const pool = new TasksPool(Config.parse({ DATABASE_URL: database.url }));
+  const pool = new TasksPool(new EngineOptions({ database: { url: database.url } }));
   await expect(failOnCheckout(pool.durable)).resolves.toBeUndefined();
   await pool.onApplicationShutdown();
 });
 
 it('a connection that a worker listens on is probed after ten seconds of silence, and not after the two hours of the system', async () => {
   const setKeepAlive = vi.spyOn(Socket.prototype, 'setKeepAlive');
-  const listener = new Listener(Config.parse({ DATABASE_URL: database.url }), new TaskLogger());
+  const listener = new Listener(new EngineOptions({ database: { url: database.url } }), new TaskLogger());
   const connected = new Promise((resolve) => listener.once('connected', resolve));
   listener.start();
   await connected;

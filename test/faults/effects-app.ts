@@ -17,6 +17,7 @@ const library = async <T>(name: string) => (await import(new URL(`../../dist/lib
 
 const { Config, ConfigModule } = await library<typeof import('@app/config')>('config');
 const { DatabaseModule } = await library<typeof import('@app/database')>('database');
+const { armFaults } = await library<typeof import('@app/faults')>('faults');
 const { LoggingModule, createLogger } = await library<typeof import('@app/logging')>('logging');
 const { Task, TaskDistributor, TasksModule } = await library<typeof import('@app/tasks')>('tasks');
 
@@ -111,13 +112,15 @@ const config = Config.load();
 const isWorker = process.env['ROLE'] === 'worker';
 if (isBroken) await breakFence();
 
+armFaults(config.FAULTS);
+
 class EffectsModule {}
 Module({
   imports: [
     ConfigModule.forRoot(config),
     LoggingModule.forRoot('effects'),
     DatabaseModule.forRoot('waybill-effects'),
-    isWorker ? TasksModule.forProcessor(config, { middleware: [tellStart] }) : TasksModule.forDistributor(),
+    TasksModule.forRoot({ role: isWorker ? 'process' : 'distribute', ...config.tasks, middleware: [tellStart] }),
   ],
   providers: (isWorker ? Object.values(TASKS) : []) as Provider[],
 })(EffectsModule);

@@ -54,7 +54,7 @@ export async function createEngine(dispatcher: Dispatcher, options: { database?:
           ConfigModule.forRoot(config),
           LoggingModule.forRoot('test'),
           DatabaseModule.forRoot('waybill-worker', config.workerPoolSize),
-          TasksModule.forProcessor(config, { middleware }),
+          TasksModule.forRoot({ role: 'process', ...config.tasks, middleware }),
         ],
         providers: tasks,
       })
@@ -64,7 +64,12 @@ export async function createEngine(dispatcher: Dispatcher, options: { database?:
     admin: (tasks) => {
       const config = Config.parse(environment);
       @Module({
-        imports: [ConfigModule.forRoot(config), LoggingModule.forRoot('test'), DatabaseModule.forRoot(), TasksModule.forAdmin(config)],
+        imports: [
+          ConfigModule.forRoot(config),
+          LoggingModule.forRoot('test'),
+          DatabaseModule.forRoot(),
+          TasksModule.forRoot({ role: 'admin', ...config.tasks }),
+        ],
         providers: tasks,
       })
       class TestAdminModule {}
@@ -76,7 +81,7 @@ export async function createEngine(dispatcher: Dispatcher, options: { database?:
           ConfigModule.forRoot(Config.parse(environment)),
           LoggingModule.forRoot('test'),
           DatabaseModule.forRoot(),
-          TasksModule.forDistributor(),
+          TasksModule.forRoot({ role: 'distribute', ...Config.parse(environment).tasks }),
         ],
       })
       class TestDistributorModule {}

@@ -2,6 +2,7 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { AccountModule } from '@app/account';
 import { Config, ConfigModule } from '@app/config';
 import { DatabaseModule } from '@app/database';
+import { armFaults } from '@app/faults';
 import { LoggingModule } from '@app/logging';
 import { currentRequestId, Readiness } from '@app/rpc';
 import { TasksModule } from '@app/tasks';
@@ -18,13 +19,14 @@ import { VerifyPageController } from './verify-page.controller.js';
 export class ApiModule {
   /** @param links counts who asks for another link on the page. */
   static forRoot(config: Config, links: LinkLimiter): DynamicModule {
+    armFaults(config.FAULTS);
     return {
       module: ApiModule,
       imports: [
         ConfigModule.forRoot(config),
         LoggingModule.forRoot('api', () => ({ requestId: currentRequestId() })),
         DatabaseModule.forRoot('waybill-api'),
-        TasksModule.forDistributor({ correlationId: currentRequestId }),
+        TasksModule.forRoot({ role: 'distribute', ...config.tasks, correlationId: currentRequestId }),
         AccountModule,
       ],
       controllers: [UserController, DocsController, HomeController, OpenApiController, VerifyPageController, HealthController],

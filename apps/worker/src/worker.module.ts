@@ -2,6 +2,7 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { AccountModule, PurgeEmailVerifications, PurgeSignUps, SendVerificationEmail } from '@app/account';
 import { type Config, ConfigModule } from '@app/config';
 import { DatabaseModule } from '@app/database';
+import { armFaults } from '@app/faults';
 import { LoggingModule, withLogFields } from '@app/logging';
 import { MailModule } from '@app/mail';
 import { type TaskMiddleware, TasksModule } from '@app/tasks';
@@ -14,13 +15,14 @@ const logFields: TaskMiddleware = (task, next) => withLogFields({ taskId: task.i
 export class WorkerModule {
   /** @param role `admin` knows the tasks and runs none: for the operator's command line. */
   static forRoot(config: Config, role: 'worker' | 'admin' = 'worker'): DynamicModule {
+    armFaults(config.FAULTS);
     return {
       module: WorkerModule,
       imports: [
         ConfigModule.forRoot(config),
         LoggingModule.forRoot(role),
         DatabaseModule.forRoot(`waybill-${role}`, role === 'worker' ? config.workerPoolSize : undefined),
-        role === 'worker' ? TasksModule.forProcessor(config, { middleware: [logFields] }) : TasksModule.forAdmin(config),
+        TasksModule.forRoot({ role: role === 'worker' ? 'process' : 'admin', ...config.tasks, middleware: [logFields] }),
         MailModule,
         AccountModule,
       ],

@@ -200,6 +200,19 @@ export class Config {
     return Math.max(this.DATABASE_POOL_SIZE, this.WORKER_CONCURRENCY + ENGINE_CONNECTIONS);
   }
 
+  /** What the task engine is told. */
+  get tasks() {
+    const { strict, queues } = this.QUEUE_WEIGHTS;
+    return {
+      database: { url: this.DATABASE_URL },
+      ...(this.REDIS_ADDRESS !== undefined && { redis: { url: this.REDIS_ADDRESS, prefix: this.REDIS_PREFIX } }),
+      queues: Object.fromEntries(queues.map(({ name, weight, min }) => [name, { weight, min }])),
+      strict,
+      concurrency: this.WORKER_CONCURRENCY,
+      shutdownTimeout: this.WORKER_SHUTDOWN_TIMEOUT,
+    };
+  }
+
   get isProduction(): boolean {
     return this.NODE_ENV === 'production';
   }

@@ -24,7 +24,7 @@ const GOOD = [
   'null value in column "token_digest" of relation "email_verification" violates not-null constraint',
   '✖ Invalid input: expected string, received undefined\n  → at password',
   'connect ECONNREFUSED 127.0.0.1:5432',
-  'the queue "nobody" is not in QUEUE_WEIGHTS (critical, default)',
+  `the queue "nobody" is not one of this app's (critical, default)`,
   '2026-11-25T00:48:20.617Z 0193c2f0-6d3e-7b1c-8e55-c6a2f1b0a001 → default (attempt 3 of 11)',
   'Basic authentication is required, not a bearer token',
   'the decorator @Task({ type: "account.send" }) of SendVerificationEmail',

@@ -38,4 +38,5 @@ export {
 export { type ListedTask, type QueueSummary, type Redriven, TaskAdmin, type TaskStory, UnknownName } from './operate/task-admin.js';
 export { TaskQueues } from './dispatch/redis/queues.js';
 export { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from './ledger/task-record.entity.js';
-export { TasksModule } from './tasks.module.js';
+export type { QueueShare, QueueWeights, TasksOptions } from './options.js';
+export { type TasksAsyncOptions, TasksModule, type TasksRole } from './tasks.module.js';

@@ -1,5 +1,5 @@
 import { Injectable, Logger } from '@nestjs/common';
-import type { QueueWeights } from '@app/config';
+import type { QueueWeights } from './options.js';
 import { isDatabaseUnavailable } from '@app/postgres';
 import { InvalidTask } from './declare/errors.js';
 import type { Delivery } from './dispatch/delivery.js';

@@ -39,7 +39,7 @@ export async function addAll<Data>(queue: Queue, jobs: readonly { name: string; 
 /** A queue where the engine of this environment looks for it. */
 export function productQueue(environment: Readonly<Record<string, string>>, name: string): Queue {
   const config = Config.parse(environment);
-  const options = queueOptions(config, name, redisConnection(config.REDIS_ADDRESS!));
+  const options = queueOptions(config.REDIS_PREFIX, name, redisConnection(config.REDIS_ADDRESS!));
   return new Queue(name, { ...options, connection: { ...options.connection, enableOfflineQueue: true } as never });
 }
 

@@ -19,6 +19,7 @@ export const { Completions } = await tasks<typeof import('../../../libs/tasks/sr
 export const { DatabaseClock } = await tasks<typeof import('../../../libs/tasks/src/ledger/database-clock.js')>('ledger/database-clock');
 export const { Handover } = await tasks<typeof import('../../../libs/tasks/src/ledger/handover.js')>('ledger/handover');
 export const { jobOf } = await tasks<typeof import('../../../libs/tasks/src/dispatch/job.js')>('dispatch/job');
+export const { EngineOptions } = await tasks<typeof import('../../../libs/tasks/src/options.js')>('options');
 export const { Ledger } = await tasks<typeof import('../../../libs/tasks/src/ledger/ledger.js')>('ledger/ledger');
 export const { Listener } = await tasks<typeof import('../../../libs/tasks/src/ledger/listener.js')>('ledger/listener');
 export const { queueOptions, redisConnection } =

@@ -15,7 +15,12 @@ const config = Config.parse(process.env);
 
 class DistributorModule {}
 Module({
-  imports: [ConfigModule.forRoot(config), LoggingModule.forRoot('bench'), DatabaseModule.forRoot('bench'), TasksModule.forDistributor()],
+  imports: [
+    ConfigModule.forRoot(config),
+    LoggingModule.forRoot('bench'),
+    DatabaseModule.forRoot('bench'),
+    TasksModule.forRoot({ role: 'distribute', ...config.tasks }),
+  ],
 })(DistributorModule);
 
 const app = await NestFactory.createApplicationContext(DistributorModule, { logger: createLogger('bench', config), abortOnError: false });

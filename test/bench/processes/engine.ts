@@ -35,7 +35,7 @@ Module({
     ConfigModule.forRoot(config),
     LoggingModule.forRoot('bench'),
     DatabaseModule.forRoot('bench'),
-    TasksModule.forProcessor(config),
+    TasksModule.forRoot({ role: 'process', ...config.tasks }),
   ],
   providers: [NoOp],
 })(EngineModule);
@@ -65,7 +65,8 @@ const app = await (process.env['BENCH_LEDGER'] === 'none' ? startWithoutLedger()
 const admin = app.get(TaskAdmin, { strict: false });
 const pause = () => Promise.all(config.QUEUE_WEIGHTS.queues.map(({ name }) => admin.pause(name)));
 const resume = () => Promise.all(config.QUEUE_WEIGHTS.queues.map(({ name }) => admin.resume(name)));
-for (const { worker } of app.get<QueueProcessor[]>(QUEUE_PROCESSORS, { strict: false })) worker.on('completed', () => tally.done());
+for (const { worker } of app.get<Map<string, QueueProcessor>>(QUEUE_PROCESSORS, { strict: false }).values())
+  worker.on('completed', () => tally.done());
 
 answer({
   pause,

@@ -11,6 +11,7 @@ import {
   createLogger,
   DatabaseClock,
   DatabaseModule,
+  EngineOptions,
   Handover,
   Listener,
   LoggingModule,
@@ -26,7 +27,12 @@ const config = Config.parse(process.env);
 
 class RelayModule {}
 Module({
-  imports: [ConfigModule.forRoot(config), LoggingModule.forRoot('bench'), DatabaseModule.forRoot('bench'), TasksModule.forAdmin(config)],
+  imports: [
+    ConfigModule.forRoot(config),
+    LoggingModule.forRoot('bench'),
+    DatabaseModule.forRoot('bench'),
+    TasksModule.forRoot({ role: 'admin', ...config.tasks }),
+  ],
 })(RelayModule);
 
 const app = await NestFactory.createApplicationContext(RelayModule, { logger: createLogger('bench', config), abortOnError: false });
@@ -51,7 +57,13 @@ answer({
     const pool = app.get(TasksPool, { strict: false });
     const handover = new CountingHandover(pool);
     const logger = new TaskLogger();
-    const relay = new Relay(handover, queues, new Listener(config, logger), new DatabaseClock(pool, logger), logger);
+    const relay = new Relay(
+      handover,
+      queues,
+      new Listener(new EngineOptions(config.tasks), logger),
+      new DatabaseClock(pool, logger),
+      logger,
+    );
     const done = new Promise<void>((resolve) => {
       handover.onDispatched = () => {
         if (handover.dispatched >= count) resolve();

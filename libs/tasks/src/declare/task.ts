@@ -7,7 +7,7 @@ import { type Duration, milliseconds } from './duration.js';
 /**
  * The queues that tasks may name. A project adds its own by declaration merging,
  * `declare module '@app/tasks' { interface Queues { reports: true } }`, and
- * weights it in `QUEUE_WEIGHTS`.
+ * gives it a weight.
  */
 export interface Queues {
   critical: true;

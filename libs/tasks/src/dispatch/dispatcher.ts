@@ -1,9 +1,17 @@
+import type { WorkerOptions } from 'bullmq';
+
+/** Where a worker of BullMQ finds the jobs of its queue. */
+export type WorkerStore = Pick<WorkerOptions, 'connection' | 'prefix'>;
+
 /** Hands the ledger's tasks to the workers of BullMQ: the ledger itself does so, or Redis. */
 export abstract class Dispatcher {
   abstract readonly name: 'ledger' | 'redis';
 
   /** Called when this process was taken for dead, and others run what it runs. */
   onLost: () => void = () => undefined;
+
+  /** Where the worker of a queue finds its jobs. */
+  abstract storeOf(queue: string): WorkerStore;
 
   /** Resolves when workers may ask for tasks. */
   abstract start(): Promise<void>;

@@ -1,12 +1,12 @@
 import { Injectable } from '@nestjs/common';
-import { Config } from '@app/config';
 import { Claims } from '../ledger/claims.js';
 import { Listener } from '../ledger/listener.js';
 import { Takeover } from '../ledger/takeover.js';
 import { WorkerLease } from '../ledger/worker-lease.js';
 import { TaskLogger } from '../task-logger.js';
+import { EngineOptions } from '../options.js';
 import { Waker } from '../distribute/waker.js';
-import { Dispatcher } from './dispatcher.js';
+import { Dispatcher, type WorkerStore } from './dispatcher.js';
 import { LedgerBackend } from './ledger-backend.js';
 import { QuarantineSlot } from './quarantine-slot.js';
 import { QueueClaims } from './queue-claims.js';
@@ -23,7 +23,7 @@ export class LedgerDispatcher extends Dispatcher {
   private readonly releases: Releases;
 
   constructor(
-    config: Config,
+    { queueNames }: EngineOptions,
     claims: Claims,
     waker: Waker,
     private readonly lease: WorkerLease,
@@ -45,10 +45,7 @@ export class LedgerDispatcher extends Dispatcher {
     const release = this.releases.add.bind(this.releases);
     const order = new StartOrder();
     this.queues = new Map(
-      config.QUEUE_WEIGHTS.queues.map(({ name }) => [
-        name,
-        new QueueClaims(name, { claims, worker: () => lease.id, slot: this.slot, order, release }),
-      ]),
+      queueNames.map((name) => [name, new QueueClaims(name, { claims, worker: () => lease.id, slot: this.slot, order, release })]),
     );
     this.slot.onFree = () => {
       for (const queue of this.queues.values()) queue.wakeQuarantine();
@@ -58,12 +55,17 @@ export class LedgerDispatcher extends Dispatcher {
   /** BullMQ's store for one queue. */
   backend(queue: string): LedgerBackend {
     const claims = this.queues.get(queue);
-    if (!claims) throw new Error(`the queue "${queue}" is not in QUEUE_WEIGHTS`);
+    if (!claims) throw new Error(`the queue "${queue}" is not one of this app's`);
     return new LedgerBackend(queue, {
       claims,
       release: (release) => this.releases.add(release),
       onQuarantinedEnd: () => this.slot.free(),
     });
+  }
+
+  storeOf(): WorkerStore {
+    // BullMQ's types know only Redis here; a TaskWorker knows the ledger.
+    return { connection: this as never };
   }
 
   async start(): Promise<void> {

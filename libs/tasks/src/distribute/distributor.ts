@@ -1,5 +1,5 @@
 import { Inject, Injectable, Optional, type Type } from '@nestjs/common';
-import { Config } from '@app/config';
+import { EngineOptions } from '../options.js';
 import { DataSource, type EntityManager } from 'typeorm';
 import { v7 as uuidv7 } from 'uuid';
 import { type Backoff, backoffDelay } from '../declare/backoff.js';
@@ -60,10 +60,10 @@ export class TaskDistributor {
     private readonly dataSource: DataSource,
     private readonly ledger: Ledger,
     private readonly waker: Waker,
-    config: Config,
+    options: EngineOptions,
     @Optional() @Inject(CORRELATION_ID) private readonly correlationId?: CorrelationId,
   ) {
-    this.queues = new Set(config.QUEUE_WEIGHTS.queues.map((queue) => queue.name));
+    this.queues = new Set(options.queueNames);
   }
 
   /**
@@ -130,7 +130,7 @@ export class TaskDistributor {
   private commonOf(policy: TaskPolicy, options: Omit<DistributeOptions, 'unique'>): Omit<NewTask, 'id' | 'payload' | 'uniqueKey'> {
     const queue = options.queue ?? policy.queue;
     if (!this.queues.has(queue)) {
-      throw new InvalidTask(`${policy.type}: the queue "${queue}" is not in this app's QUEUE_WEIGHTS (${[...this.queues].join(', ')})`);
+      throw new InvalidTask(`${policy.type}: the queue "${queue}" is not one of this app's (${[...this.queues].join(', ')})`);
     }
     return {
       type: policy.type,

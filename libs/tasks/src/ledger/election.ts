@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Config } from '@app/config';
+import { EngineOptions } from '../options.js';
 import { Loop } from '../loop.js';
 import { TaskLogger } from '../task-logger.js';
 import { Listener } from './listener.js';
@@ -26,14 +26,11 @@ export class Election {
   private readonly queues: string;
 
   constructor(
-    config: Config,
+    options: EngineOptions,
     private readonly listener: Listener,
     private readonly logger: TaskLogger,
   ) {
-    this.queues = config.QUEUE_WEIGHTS.queues
-      .map(({ name }) => name)
-      .sort()
-      .join(',');
+    this.queues = options.queueNames.sort().join(',');
     listener.on('connected', () => this.asking.wake());
     listener.on('lost', () => (this.electedAt = undefined));
   }

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { Injectable } from '@nestjs/common';
-import { Config } from '@app/config';
+import { EngineOptions } from '../options.js';
 import pg from 'pg';
 import { TaskLogger } from '../task-logger.js';
 import { CANCEL_CHANNEL, PAUSE_CHANNEL, TASK_CHANNEL } from './channels.js';
@@ -41,7 +41,7 @@ export class Listener extends EventEmitter<Events> {
   private stopped = false;
 
   constructor(
-    private readonly config: Config,
+    private readonly options: EngineOptions,
     private readonly logger: TaskLogger,
   ) {
     super();
@@ -65,7 +65,7 @@ export class Listener extends EventEmitter<Events> {
 
   private async listen(): Promise<void> {
     const client = new pg.Client({
-      connectionString: this.config.DATABASE_URL,
+      connectionString: this.options.databaseUrl,
       application_name: 'waybill-listener',
       keepAlive: true,
       keepAliveInitialDelayMillis: CHECK_INTERVAL,

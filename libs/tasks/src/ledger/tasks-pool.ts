@@ -1,5 +1,5 @@
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
-import { Config } from '@app/config';
+import { EngineOptions } from '../options.js';
 import { PoolClient } from '@app/postgres';
 import pg from 'pg';
 
@@ -31,10 +31,10 @@ export class TasksPool implements OnApplicationShutdown {
    */
   readonly relaxed: pg.Pool;
 
-  constructor(config: Config) {
+  constructor({ databaseUrl }: EngineOptions) {
     const open = (max: number, durability: 'on' | 'off') => {
       const pool = new pg.Pool({
-        connectionString: config.DATABASE_URL,
+        connectionString: databaseUrl,
         application_name: 'waybill-tasks',
         max,
         keepAlive: true,

@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import { Config } from '@app/config';
+import { EngineOptions } from '../options.js';
 import { uniqueViolation } from '@app/postgres';
 import { DataSource, type EntityManager, In } from 'typeorm';
 import { DispatchControl } from '../dispatch/dispatch-control.js';
@@ -70,9 +70,9 @@ export class TaskAdmin {
     private readonly dispatch: DispatchControl,
     private readonly registry: TaskRegistry,
     private readonly waker: Waker,
-    config: Config,
+    options: EngineOptions,
   ) {
-    this.queues = config.QUEUE_WEIGHTS.queues.map(({ name }) => name);
+    this.queues = options.queueNames;
   }
 
   async summarize(weights: ReadonlyMap<string, number>): Promise<QueueSummary[]> {
@@ -329,7 +329,7 @@ export class TaskAdmin {
   }
 
   private requireServed(queue: string): void {
-    if (!this.queues.includes(queue)) throw new Error(`the queue "${queue}" is not in QUEUE_WEIGHTS (${this.queues.join(', ')})`);
+    if (!this.queues.includes(queue)) throw new Error(`the queue "${queue}" is not one of this app's (${this.queues.join(', ')})`);
   }
 
   private async requireKnown({ type, queue }: TaskFilter): Promise<void> {
@@ -343,9 +343,7 @@ export class TaskAdmin {
       throw new UnknownName(`there is no task type "${type}": no task here declares it, and the ledger holds none`);
     }
     if (queue !== undefined && !this.queues.includes(queue) && !(await isInLedger('queue', queue))) {
-      throw new UnknownName(
-        `there is no queue "${queue}": QUEUE_WEIGHTS has ${this.queues.join(', ')}, and the ledger holds no task of it`,
-      );
+      throw new UnknownName(`there is no queue "${queue}": this app has ${this.queues.join(', ')}, and the ledger holds no task of it`);
     }
   }
 

@@ -1,7 +1,7 @@
 import { Inject, Injectable, type Provider, Scope } from '@nestjs/common';
 import { DiscoveryModule } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
-import { Config } from '@app/config';
+import { EngineOptions } from '../options.js';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { TaskRegistry } from './registry.js';
@@ -45,7 +45,7 @@ async function load(handler: Provider): Promise<TaskRegistry> {
       OwnLogger,
       LoggerOfUser,
       TaskRegistry,
-      { provide: Config, useValue: Config.parse({}) },
+      { provide: EngineOptions, useValue: new EngineOptions({ database: { url: 'postgres://nowhere' } }) },
     ],
   }).compile();
   const registry = module.get(TaskRegistry);

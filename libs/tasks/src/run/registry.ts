@@ -1,6 +1,6 @@
 import { Injectable, type Type } from '@nestjs/common';
 import { DiscoveryService } from '@nestjs/core';
-import { Config } from '@app/config';
+import { EngineOptions } from '../options.js';
 import { type TaskHandler, type TaskPolicy, findPolicy } from '../declare/task.js';
 
 export interface RegisteredTask {
@@ -15,12 +15,12 @@ export class TaskRegistry {
 
   constructor(
     private readonly discovery: DiscoveryService,
-    private readonly config: Config,
+    private readonly options: EngineOptions,
   ) {}
 
   /** @throws Error when two handlers claim one type, one is not made at the start, or a task names a queue that has no weight. */
   load(): void {
-    const queues = this.config.QUEUE_WEIGHTS.queues.map((queue) => queue.name);
+    const queues = this.options.queueNames;
     for (const wrapper of this.discovery.getProviders()) {
       const { metatype, instance } = wrapper;
       const policy = metatype ? findPolicy(metatype) : undefined;
@@ -37,9 +37,7 @@ export class TaskRegistry {
         throw new Error(`two handlers for "${policy.type}": ${other.handler.constructor.name} and ${(metatype as Type).name}`);
       }
       if (!queues.includes(policy.queue)) {
-        throw new Error(
-          `"${policy.type}" runs on the queue "${policy.queue}", which has no weight in QUEUE_WEIGHTS (${queues.join(', ')})`,
-        );
+        throw new Error(`"${policy.type}" runs on the queue "${policy.queue}", which has no weight in this app (${queues.join(', ')})`);
       }
       this.tasks.set(policy.type, { policy, handler: instance as TaskHandler<unknown> });
     }

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Inject, Injectable } from '@nestjs/common';
-import { Config } from '@app/config';
+import { EngineOptions } from '../options.js';
 import { faultPoint } from '@app/faults';
 import type { Job } from 'bullmq';
 import { v4 as uuidv4 } from 'uuid';
@@ -13,6 +13,7 @@ import { TaskLogger } from '../task-logger.js';
 import type { TaskWorker } from './task-worker.js';
 import { WeightedPicker } from './weighted-picker.js';
 
+/** The processors by the names of their queues. */
 export const QUEUE_PROCESSORS = Symbol('waybill.queue-processors');
 
 /** Pause after a fetch that failed. Milliseconds. */
@@ -46,12 +47,12 @@ export class TaskProcessor {
   private stopping = false;
 
   constructor(
-    private readonly config: Config,
-    @Inject(QUEUE_PROCESSORS) private readonly processors: readonly QueueProcessor[],
+    private readonly options: EngineOptions,
+    @Inject(QUEUE_PROCESSORS) private readonly processors: ReadonlyMap<string, QueueProcessor>,
     private readonly runner: TaskRunner,
     private readonly logger: TaskLogger,
   ) {
-    this.picker = new WeightedPicker(config.QUEUE_WEIGHTS, config.WORKER_CONCURRENCY);
+    this.picker = new WeightedPicker(options.weights, options.concurrency);
   }
 
   /**
@@ -62,7 +63,7 @@ export class TaskProcessor {
    */
   start(dispatcher: Pick<Dispatcher, 'mayFetch' | 'regained'>): void {
     this.dispatcher = dispatcher;
-    for (const { worker } of this.processors) {
+    for (const { worker } of this.processors.values()) {
       this.workers.set(worker.name, worker);
       worker.onAnswer = () => {
         if (this.logger.well(worker.name)) dispatcher.regained(worker.name);
@@ -97,7 +98,7 @@ export class TaskProcessor {
     this.halt();
     await faultPoint('worker.during-shutdown');
     const drained = this.drain();
-    await endsWithin(this.config.WORKER_SHUTDOWN_TIMEOUT, drained);
+    await endsWithin(this.options.shutdownTimeout, drained);
     this.runner.interruptAll('shutdown');
     await endsWithin(RETURN_TIMEOUT, drained);
     const left = this.working.size;

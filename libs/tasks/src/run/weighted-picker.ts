@@ -1,4 +1,4 @@
-import type { QueueWeights } from '@app/config';
+import type { QueueWeights } from '../options.js';
 
 /**
  * `empty`: nothing to do. `waking`: may have something, nobody has looked yet.

@@ -11,6 +11,7 @@ import { Ledger } from '../ledger/ledger.js';
 import { Waker } from '../distribute/waker.js';
 import { TaskRegistry } from '../run/registry.js';
 import { TaskRunner } from '../run/runner.js';
+import { EngineOptions, type TasksOptions } from '../options.js';
 import { TaskLogger } from '../task-logger.js';
 import { type TaskHandler, policyOf } from '../declare/task.js';
 import { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from '../ledger/task-record.entity.js';
@@ -116,12 +117,24 @@ function holds(payload: unknown, part: object): boolean {
 /** In place of `TasksModule`: distributes to the ledger, and runs tasks only when the test says so. */
 @Module({})
 export class TasksTestingModule {
-  static forRoot(): DynamicModule {
+  static forRoot(options: TasksOptions): DynamicModule {
     return {
       module: TasksTestingModule,
       global: true,
       imports: [TypeOrmModule.forFeature([TaskRecord, QueuePause, ScheduleRecord, WorkerRecord]), DiscoveryModule],
-      providers: [Completions, DatabaseClock, Ledger, TaskDistributor, TaskLogger, TaskRegistry, TaskRunner, TasksPool, TaskTestKit, Waker],
+      providers: [
+        { provide: EngineOptions, useValue: new EngineOptions(options) },
+        Completions,
+        DatabaseClock,
+        Ledger,
+        TaskDistributor,
+        TaskLogger,
+        TaskRegistry,
+        TaskRunner,
+        TasksPool,
+        TaskTestKit,
+        Waker,
+      ],
       exports: [TaskDistributor, TaskTestKit],
     };
   }

@@ -1,11 +1,10 @@
-import type { Config } from '@app/config';
 import type { QueueOptions } from 'bullmq';
 import { Redis, type RedisOptions } from 'ioredis';
 
 /** How BullMQ reaches Redis: `url` stands for it. */
 export type RedisConnection = RedisOptions & { url: string };
 
-/** Where `REDIS_ADDRESS` says that Redis is. */
+/** How BullMQ reaches the Redis of a URL. */
 export function redisConnection(url: string): RedisConnection {
   return {
     url,
@@ -20,14 +19,10 @@ export function redisConnection(url: string): RedisConnection {
 }
 
 /** How BullMQ reaches one queue. */
-export function queueOptions(
-  config: Pick<Config, 'REDIS_PREFIX'>,
-  queue: string,
-  connection: RedisConnection,
-): Pick<QueueOptions, 'connection' | 'prefix'> {
+export function queueOptions(prefix: string, queue: string, connection: RedisConnection): Pick<QueueOptions, 'connection' | 'prefix'> {
   // One hash tag a queue: on a cluster all keys of a queue are on one node, and queues spread over nodes.
   // TaskQueue makes a client of it; BullMQ's types know no `url`.
-  return { connection: connection as QueueOptions['connection'], prefix: `{${config.REDIS_PREFIX}-${queue}}` };
+  return { connection: connection as QueueOptions['connection'], prefix: `{${prefix}-${queue}}` };
 }
 
 /**

@@ -1,23 +1,24 @@
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
-import { ModuleRef } from '@nestjs/core';
-import { getQueueToken } from '@nestjs/bullmq';
-import { Config } from '@app/config';
 import type { Queue } from 'bullmq';
+import { EngineOptions } from '../../options.js';
 import type { JobData } from '../job.js';
+import { queueOptions, redisConnection } from './connection.js';
+import { TaskQueue } from './task-queue.js';
 
 /** A field of a queue's metadata in BullMQ; what it holds is of no interest. */
 const ASKED = 'waybill-asked';
 
-/** The BullMQ queues of `QUEUE_WEIGHTS`, by name. */
+/** The engine's queues in BullMQ, by name; none where there is no Redis. */
 @Injectable()
 export class TaskQueues implements OnApplicationShutdown {
   readonly names: readonly string[];
+  private readonly queues = new Map<string, TaskQueue>();
 
-  constructor(
-    private readonly moduleRef: ModuleRef,
-    config: Config,
-  ) {
-    this.names = config.QUEUE_WEIGHTS.queues.map((queue) => queue.name);
+  constructor({ redis, queueNames }: EngineOptions) {
+    this.names = queueNames;
+    if (redis === undefined) return;
+    const connection = redisConnection(redis.url);
+    for (const name of queueNames) this.queues.set(name, new TaskQueue(name, queueOptions(redis.prefix, name, connection)));
   }
 
   /** After the engine has stopped, which uses them to its end. */
@@ -27,12 +28,13 @@ export class TaskQueues implements OnApplicationShutdown {
 
   /** @throws Error when no queue of that name is configured. */
   of(name: string): Queue<JobData> {
-    if (!this.names.includes(name)) throw new Error(`the queue "${name}" is not in QUEUE_WEIGHTS (${this.names.join(', ')})`);
-    return this.moduleRef.get<Queue<JobData>>(getQueueToken(name), { strict: false });
+    const queue = this.queues.get(name);
+    if (!queue) throw new Error(`the queue "${name}" is not one of this app's (${this.names.join(', ')})`);
+    return queue;
   }
 
   all(): Queue<JobData>[] {
-    return this.names.map((name) => this.of(name));
+    return [...this.queues.values()];
   }
 
   /** Resolves when the dispatcher takes tasks: asked by a write, which one that is full, read-only or away refuses. */

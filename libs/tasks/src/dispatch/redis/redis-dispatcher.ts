@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { DatabaseClock } from '../../ledger/database-clock.js';
 import { TaskLogger } from '../../task-logger.js';
-import { Dispatcher } from '../dispatcher.js';
+import { Dispatcher, type WorkerStore } from '../dispatcher.js';
 import { TaskQueues } from './queues.js';
 import { Reconciler } from './reconciler.js';
 import { Relay } from './relay.js';
@@ -21,6 +21,11 @@ export class RedisDispatcher extends Dispatcher {
     private readonly logger: TaskLogger,
   ) {
     super();
+  }
+
+  storeOf(queue: string): WorkerStore {
+    const { connection, prefix } = this.queues.of(queue).opts;
+    return { connection, prefix };
   }
 
   async start(): Promise<void> {
