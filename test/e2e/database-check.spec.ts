@@ -2,15 +2,15 @@ import { type AddressInfo, createServer } from 'node:net';
 import { Config } from '@app/config';
 import { assertDatabase, DatabaseProblem, migrate, pendingMigrations } from '@app/database';
 import { expect, inject, it } from 'vitest';
-import { migrations } from '../../libs/database/src/migrations/index.js';
 import { freePort } from '../../scripts/stack/ports.ts';
 import { createDatabase } from '../support/database.js';
+import { migrations } from '../support/migrations.js';
 
 /** What is wrong with the database, as a person is told. */
 async function problemOf(environment: Record<string, string>): Promise<Pick<DatabaseProblem, 'kind' | 'message'> | undefined> {
   const config = Config.parse(environment);
   try {
-    await assertDatabase(config, [pendingMigrations]);
+    await assertDatabase(config, [(client) => pendingMigrations(client, migrations)]);
     return undefined;
   } catch (error) {
     if (!(error instanceof DatabaseProblem)) throw error;
@@ -74,7 +74,7 @@ it('one that is not migrated, or not up to this release, needs `make migrate`', 
     message: `the database at ${new URL(database.url).host} is not migrated, ${count} pending: run \`make migrate\``,
   });
   expect(await problemOf(environment)).toEqual(pending(`${migrations.length} migrations are`));
-  await migrate(Config.parse(environment));
+  await migrate(Config.parse(environment), migrations);
   expect(await problemOf(environment)).toBeUndefined();
   await database.query('DELETE FROM migration_history WHERE id = (SELECT max(id) FROM migration_history)');
   expect(await problemOf(environment)).toEqual(pending('1 migration is'));

@@ -13,6 +13,7 @@ import { type Answer, Code, GrpcCaller, HttpCaller } from '../support/callers.js
 import { asSuperuser, createDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
 import { somebody } from '../support/people.js';
+import { migrations } from '../support/migrations.js';
 
 const { createUser } = UserService.method;
 
@@ -159,7 +160,7 @@ describe('a database that is not migrated', () => {
     // A person is told on a page.
     const page = await fetch(`${api.http.origin}/verify-email?token=${'A'.repeat(43)}`);
     expect([page.status, page.headers.get('content-type')]).toEqual([503, expect.stringContaining('text/html')]);
-    await migrate(Config.parse({ DATABASE_URL: database.url }));
+    await migrate(Config.parse({ DATABASE_URL: database.url }), migrations);
     expect(await api.readiness()).toEqual(SERVING);
     expect(codesOf(await api.signUps())).toEqual(all(Code.OK));
   });

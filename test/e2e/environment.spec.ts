@@ -9,10 +9,10 @@ import { migrate } from '@app/database';
 import { type TaskQueues } from '@app/tasks';
 import { afterAll, describe, expect, inject, it } from 'vitest';
 import { startDashboard } from '../../apps/worker/src/dashboard.js';
-import { migrations } from '../../libs/database/src/migrations/index.js';
 import { AppProcess, WARN } from '../support/app-process.js';
 import { createDatabase } from '../support/database.js';
 import { freePort } from '../../scripts/stack/ports.ts';
+import { migrations } from '../support/migrations.js';
 
 const started: AppProcess[] = [];
 afterAll(() => started.forEach((app) => app.crash()));
@@ -348,7 +348,7 @@ describe.concurrent('a database that is not migrated', () => {
     await late.line(({ level }) => level >= WARN);
     const holder = createServer();
     await new Promise<void>((resolve) => holder.listen(port, '127.0.0.1', resolve));
-    await migrate(Config.parse(environment));
+    await migrate(Config.parse(environment), migrations);
     expect(await late.end(50_000)).toBe(1);
     expect(late.output.trimEnd().split('\n').at(-1)).toBe(`DASHBOARD_PORT: port ${port} of 127.0.0.1 is taken by another process`);
     expect(late.lines.filter(({ msg }) => msg === 'task processor started')).toEqual([]);

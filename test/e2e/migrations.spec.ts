@@ -2,12 +2,10 @@ import { Config } from '@app/config';
 import { migrate, MigrationFailed } from '@app/database';
 import pg from 'pg';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { migrations as released } from '../../libs/database/src/migrations/index.js';
+import { afterEach, beforeEach, expect, it } from 'vitest';
 import { asSuperuser, createDatabase, type TestDatabase } from '../support/database.js';
 import { eventually } from '../support/eventually.js';
-
-vi.mock(import('../../libs/database/src/migrations/index.js'), async (original) => ({ migrations: [...(await original()).migrations] }));
+import { migrations as released } from '../support/migrations.js';
 
 /** A migration of a test's own, in place of a later one of ours. */
 function later(up: (runner: QueryRunner) => Promise<unknown>, options: { transaction?: false } = {}) {
@@ -23,18 +21,17 @@ function later(up: (runner: QueryRunner) => Promise<unknown>, options: { transac
   return Later9900000000000;
 }
 
-/** The list that the library reads, to which a test adds one. */
-const migrations: (new () => MigrationInterface)[] = released;
-const count = migrations.length;
+/** Those of the release, to which a test adds one. */
+let migrations: (new () => MigrationInterface)[];
 let database: TestDatabase;
 let config: Config;
 beforeEach(async () => {
+  migrations = [...released];
   database = await createDatabase();
   // One connection, and a limit that every statement of these tests would meet.
   config = Config.parse({ DATABASE_URL: database.url, DATABASE_POOL_SIZE: '1', DATABASE_STATEMENT_TIMEOUT: '100ms' });
 });
 afterEach(async () => {
-  migrations.length = count;
   await database.drop();
 });
 
@@ -54,7 +51,7 @@ it('a migration has no limits: neither those of the apps nor those of the role',
     }),
   );
   const said: string[] = [];
-  expect(await migrate(config, { say: (line) => said.push(line) })).toEqual(['Later9900000000000']);
+  expect(await migrate(config, migrations, { say: (line) => said.push(line) })).toEqual(['Later9900000000000']);
   expect(said).toEqual(['Migrating: Later9900000000000', expect.stringMatching(/^Migrated: Later9900000000000, in 0\.\d s$/)]);
 });
 
@@ -75,9 +72,9 @@ it('several processes at once: one migrates, the others wait for it, in their ow
     ),
   );
   const said: string[] = [];
-  const first = migrate(config);
+  const first = migrate(config, migrations);
   await begun.promise;
-  const others = [1, 2].map(() => migrate(config, { say: (line) => said.push(line) }));
+  const others = [1, 2].map(() => migrate(config, migrations, { say: (line) => said.push(line) }));
   await eventually(() => said.length === 2);
   expect(said).toEqual(Array(2).fill('Another process is migrating this database: waiting for it.'));
   go.resolve();
@@ -93,14 +90,14 @@ it('one that fails is named, leaves nothing behind, and is run by the next attem
       if (breaks) await runner.query('SELECT 1 / 0');
     }),
   );
-  const failure = await migrate(config).catch((error: unknown) => error);
+  const failure = await migrate(config, migrations).catch((error: unknown) => error);
   expect(failure).toBeInstanceOf(MigrationFailed);
   expect((failure as Error).message).toBe('The migration Later9900000000000 failed, and nothing of it was kept: division by zero');
-  expect(await history()).toHaveLength(count);
+  expect(await history()).toHaveLength(released.length);
   expect(await database.query(`SELECT to_regclass('half_done') AS "table"`)).toEqual([{ table: null }]);
   breaks = false;
-  expect(await migrate(config)).toEqual(['Later9900000000000']);
-  expect(await history()).toHaveLength(count + 1);
+  expect(await migrate(config, migrations)).toEqual(['Later9900000000000']);
+  expect(await history()).toHaveLength(released.length + 1);
 });
 
 it('a migration that waits for a lock lets the others go first, and begins anew until it has it', async () => {
@@ -116,7 +113,7 @@ it('a migration that waits for a lock lets the others go first, and begins anew 
   await dump.connect();
   await dump.query('BEGIN; LOCK TABLE users IN ACCESS SHARE MODE');
   const said: string[] = [];
-  const migrated = migrate(config, { say: (line) => said.push(line), lockTimeout: 50 });
+  const migrated = migrate(config, migrations, { say: (line) => said.push(line), lockTimeout: 50 });
   await eventually(() => said.includes('Waiting for a lock: Later9900000000000 begins anew until no other transaction holds the table.'));
   await database.query('SELECT count(*) FROM users');
   await eventually(() => times >= 3);
@@ -134,7 +131,7 @@ it('the index of the ledger is built beside the traffic, and anew where an attem
   const writer = new pg.Client({ connectionString: database.url });
   await writer.connect();
   await writer.query('BEGIN; LOCK TABLE task IN ROW EXCLUSIVE MODE');
-  const migrated = migrate(config);
+  const migrated = migrate(config, migrations);
   await eventually(
     async () =>
       (await database.query(`SELECT FROM pg_stat_activity WHERE query LIKE '% INDEX CONCURRENTLY %' AND wait_event_type = 'Lock'`)).length >

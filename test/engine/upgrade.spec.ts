@@ -4,14 +4,12 @@ import { migrate } from '@app/database';
 import { Task, type TaskContext, type TaskHandler } from '@app/tasks';
 import { createPostgresBackend, type Job, Queue, runMigrations, Worker } from 'bullmq';
 import pg from 'pg';
-import { expect, it, vi } from 'vitest';
+import { expect, it } from 'vitest';
 import { z } from 'zod';
-import { migrations } from '../../libs/database/src/migrations/index.js';
 import { createDatabase } from '../support/database.js';
 import { createEngine } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
-
-vi.mock(import('../../libs/database/src/migrations/index.js'), async (original) => ({ migrations: [...(await original()).migrations] }));
+import { migrations } from '../support/migrations.js';
 
 /** The first migration of the release in which the ledger is the queue. */
 const FIRST_NEW = 'ClaimTasks1764000000040';
@@ -30,10 +28,13 @@ class CarriedOver implements TaskHandler<{ name: string }> {
 it('what the last release had in BullMQ’s tables when it was upgraded runs all the same, once', { timeout: 90_000 }, async () => {
   const database = await createDatabase({ empty: true });
   const config = Config.parse({ DATABASE_URL: database.url, LOG_LEVEL: 'silent' });
-  const all = [...migrations];
-  migrations.splice(all.findIndex(({ name }) => name === FIRST_NEW));
-  await migrate(config);
-  migrations.splice(0, migrations.length, ...all);
+  await migrate(
+    config,
+    migrations.slice(
+      0,
+      migrations.findIndex(({ name }) => name === FIRST_NEW),
+    ),
+  );
   const client = new pg.Client({ connectionString: database.url });
   await client.connect();
   await runMigrations(client);
@@ -73,7 +74,7 @@ it('what the last release had in BullMQ’s tables when it was upgraded runs all
   expect((await begun.promise).id).toBe(jobs[0]!.opts.jobId);
   await Promise.all([old.close(true), queue.close()]);
 
-  await migrate(config);
+  await migrate(config, migrations);
   expect(await database.query(`SELECT FROM information_schema.schemata WHERE schema_name = 'bullmq'`)).toEqual([]);
   const engine = await createEngine('postgres', { database });
   try {

@@ -1,5 +1,6 @@
 import { Controller, Get, Inject, Injectable, Logger, type OnApplicationBootstrap, type OnModuleDestroy, Res } from '@nestjs/common';
 import { pendingMigrations } from '@app/database';
+import { migrations } from './migrations.js';
 import { isMissingInSchema, isTransient } from '@app/postgres';
 import { Readiness } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
@@ -77,7 +78,7 @@ export class DatabaseReadiness extends Readiness implements OnApplicationBootstr
     this.error = undefined;
     try {
       await this.dataSource.query(ASSERT_WRITABLE);
-      const pending = await pendingMigrations({ query: async (sql) => ({ rows: await this.dataSource.query(sql) }) });
+      const pending = await pendingMigrations({ query: async (sql) => ({ rows: await this.dataSource.query(sql) }) }, migrations);
       return pending.length === 0 ? 'ok' : 'unmigrated';
     } catch (error) {
       this.error = error;

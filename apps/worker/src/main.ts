@@ -3,6 +3,7 @@ import { Logger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { assertPortsAvailable, Config, PortUnavailable } from '@app/config';
 import { DatabaseProblem, pendingMigrations, waitForDatabase } from '@app/database';
+import { migrations } from './migrations.js';
 import { createLogger } from '@app/logging';
 import { boundShutdown } from '@app/shutdown';
 import { TaskQueues } from '@app/tasks';
@@ -21,7 +22,7 @@ const exitAtOnce = () => process.exit(0);
 process.once('SIGTERM', exitAtOnce).once('SIGINT', exitAtOnce);
 try {
   await assertPortsAvailable(config, 'DASHBOARD_PORT');
-  await waitForDatabase(config, [pendingMigrations]);
+  await waitForDatabase(config, [(client) => pendingMigrations(client, migrations)]);
   // The database may have been waited for so long that the port is somebody else's now.
   await assertPortsAvailable(config, 'DASHBOARD_PORT');
 } catch (error) {

@@ -2,6 +2,7 @@ import 'reflect-metadata';
 import { NestFactory } from '@nestjs/core';
 import { Config } from '@app/config';
 import { assertDatabase, DatabaseProblem, pendingMigrations } from '@app/database';
+import { migrations } from './migrations.js';
 import { scrub } from '@app/redaction';
 import { DispatcherUnavailable, TaskAdmin } from '@app/tasks';
 import { CommanderError } from 'commander';
@@ -23,7 +24,7 @@ try {
 
 async function run(action: (admin: TaskAdmin) => Promise<void>): Promise<void> {
   try {
-    await assertDatabase(config, [pendingMigrations]);
+    await assertDatabase(config, [(client) => pendingMigrations(client, migrations)]);
   } catch (error) {
     if (!(error instanceof DatabaseProblem)) throw error;
     return terminal.fail(error.message);

@@ -2,8 +2,6 @@ import type { Config } from '@app/config';
 import { PoolClient } from '@app/postgres';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
-import { migrations } from './migrations/index.js';
-import { MIGRATION_TABLE } from './pending-migrations.js';
 
 /** How long a connection may be waited for, in milliseconds. */
 const CONNECT_TIMEOUT = 5_000;
@@ -22,8 +20,6 @@ export function dataSourceOptions(
     applicationName,
     poolSize,
     connectTimeoutMS: CONNECT_TIMEOUT,
-    migrations,
-    migrationsTableName: MIGRATION_TABLE,
     extra: {
       keepAlive: true,
       Client: PoolClient,

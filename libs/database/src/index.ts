@@ -2,4 +2,4 @@ export { assertDatabase, DatabaseProblem, type PendingCheck, waitForDatabase } f
 export { DatabaseModule } from './database.module.js';
 export { createDataSource } from './data-source.js';
 export { migrate, MigrationFailed, type MigrateOptions } from './migrate.js';
-export { pendingMigrations } from './pending-migrations.js';
+export { type Migrations, pendingMigrations } from './pending-migrations.js';

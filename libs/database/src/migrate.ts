@@ -4,6 +4,7 @@ import { isLockTimeout } from '@app/postgres';
 import { scrub } from '@app/redaction';
 import { DataSource, type Migration, MigrationExecutor, type QueryRunner } from 'typeorm';
 import { dataSourceOptions } from './data-source.js';
+import { MIGRATION_TABLE, type Migrations } from './pending-migrations.js';
 
 /** Any number; every process that migrates takes the same advisory lock. */
 const MIGRATION_LOCK = 7_309_453_012;
@@ -40,10 +41,13 @@ export interface MigrateOptions {
  */
 export async function migrate(
   config: Config,
+  migrations: Migrations,
   { say = () => undefined, lockTimeout = LOCK_TIMEOUT }: MigrateOptions = {},
 ): Promise<string[]> {
   const dataSource = await new DataSource({
     ...dataSourceOptions(config, 'waybill-migrate'),
+    migrations: [...migrations],
+    migrationsTableName: MIGRATION_TABLE,
     poolSize: 1,
     // Nothing of what an app's statements are bound by; nor are they prepared, since the tables change under them.
     extra: { keepAlive: true },

@@ -37,6 +37,7 @@ export {
 } from './operate/operator-texts.js';
 export { type ListedTask, type QueueSummary, type Redriven, TaskAdmin, type TaskStory, UnknownName } from './operate/task-admin.js';
 export { TaskQueues } from './dispatch/redis/queues.js';
+export { taskMigrations } from './ledger/migrations/index.js';
 export { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from './ledger/task-record.entity.js';
 export type { QueueShare, QueueWeights, TasksOptions } from './options.js';
 export { type TasksAsyncOptions, TasksModule, type TasksRole } from './tasks.module.js';
