@@ -3,7 +3,7 @@ import { BullModule, getQueueToken, Processor, WorkerHost } from '@nestjs/bullmq
 import { type DynamicModule, Injectable, type INestApplicationContext, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
-import { Task, type TaskContext, TaskDistributor, type TaskHandler, TasksModule } from '@app/tasks';
+import { Task, type TaskContext, TaskDistributor, type TaskHandler, taskMigrations, TasksModule } from '@app/tasks';
 import type { Job, Queue } from 'bullmq';
 import { DataSource } from 'typeorm';
 import { afterEach, describe, expect, inject, it, onTestFinished } from 'vitest';
@@ -62,7 +62,19 @@ class TeamProcessor extends WorkerHost {
 /** What a team has without us, and the engine in it. */
 function teamModule(database: TestDatabase, tasks: DynamicModule, bull: DynamicModule[] = []): object {
   @Module({
-    imports: [TypeOrmModule.forRoot({ type: 'postgres', url: database.url, autoLoadEntities: true, poolSize: POOL_SIZE }), ...bull, tasks],
+    imports: [
+      TypeOrmModule.forRoot({
+        type: 'postgres',
+        url: database.url,
+        poolSize: POOL_SIZE,
+        autoLoadEntities: true,
+        migrations: taskMigrations,
+        migrationsRun: true,
+        migrationsTransactionMode: 'each',
+      }),
+      ...bull,
+      tasks,
+    ],
     providers: [Greet, Hold, ...(bull.length > 0 ? [TeamProcessor] : [])],
   })
   class TeamModule {}
@@ -76,7 +88,7 @@ async function start(module: object): Promise<INestApplicationContext> {
 }
 
 async function ownDatabase(): Promise<TestDatabase> {
-  const database = await createDatabase();
+  const database = await createDatabase({ empty: true });
   onTestFinished(() => database.drop());
   return database;
 }
@@ -101,6 +113,7 @@ describe('the engine in a Nest project that has nothing else of ours', () => {
       'runs tasks beside the queues and processors of the app, which stay on its Redis and of its class',
       async () => {
         const database = await ownDatabase();
+        await database.query('CREATE SCHEMA bullmq');
         const own = await PrivateRedis.reserve();
         await own.start();
         onTestFinished(() => own.kill());
@@ -115,6 +128,7 @@ describe('the engine in a Nest project that has nothing else of ours', () => {
         await eventually(() => isEmpty(database));
         expect(ran).toEqual([{ database: nameOf(database), greeting: 'task' }]);
         expect(TeamProcessor.jobs.splice(0)).toEqual([{ data: { greeting: 'job' }, by: 'Worker' }]);
+        expect(await database.query(`SELECT FROM pg_namespace WHERE nspname = 'bullmq'`)).toHaveLength(1);
         const keys = (await own.ask('KEYS', '*')) as string[];
         expect(keys.filter((key) => !key.startsWith('bull:default:'))).toEqual([]);
       },

@@ -3,7 +3,9 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 /**
  * The ledger is the queue: workers claim its rows themselves. BullMQ's own tables,
  * in which an earlier release kept a second copy of every task, go; a worker takes
- * over the tasks that were in them, whose rows are still here.
+ * over the tasks that were in them, whose rows are still here. In the database of a
+ * team that has the engine alone they are the team's own: only Waybill notes its
+ * migrations in `migration_history`.
  */
 export class ClaimTasks1764000000040 implements MigrationInterface {
   readonly name = 'ClaimTasks1764000000040';
@@ -19,7 +21,10 @@ export class ClaimTasks1764000000040 implements MigrationInterface {
         CONSTRAINT task_worker_pkey PRIMARY KEY (id)
       )`);
     await runner.query(`ALTER TABLE task ADD COLUMN claimed_by integer, ADD COLUMN quarantined boolean NOT NULL DEFAULT false`);
-    await runner.query(`DROP SCHEMA IF EXISTS bullmq CASCADE`);
+    await runner.query(`
+      DO $$ BEGIN
+        IF to_regclass('migration_history') IS NOT NULL THEN DROP SCHEMA IF EXISTS bullmq CASCADE; END IF;
+      END $$`);
   }
 
   async down(runner: QueryRunner): Promise<void> {
