@@ -1,4 +1,3 @@
 export { Config, InvalidEnvironment } from './config.js';
 export { ConfigModule } from './config.module.js';
 export { assertPortsAvailable, portUnavailable, PortUnavailable } from './ports.js';
-export { parseQueueWeights, type QueueShare, type QueueWeights } from './queue-weights.js';

@@ -1,12 +1,15 @@
 import fc from 'fast-check';
-import { parseQueueWeights } from '@app/config';
 import { describe, expect, it } from 'vitest';
+import { EngineOptions, type TasksOptions } from '../options.js';
 import { WeightedPicker } from './weighted-picker.js';
 
 const weightsOf = (entries: { weight: number; min: number }[], strict = false) => ({
   strict,
   queues: entries.map((entry, index) => ({ name: `q${index}`, ...entry })),
 });
+
+const sharesOf = (queues: TasksOptions['queues'], strict = false) =>
+  new EngineOptions({ database: { url: 'postgres://nowhere' }, queues, strict }).weights;
 
 const queue = fc.record({ weight: fc.integer({ min: 1, max: 50 }), min: fc.integer({ min: 0, max: 2 }) });
 const setups = fc
@@ -79,7 +82,7 @@ describe('WeightedPicker', () => {
   });
 
   it('keeps no queue waiting that has just woken', () => {
-    const picker = new WeightedPicker(parseQueueWeights('critical=10,default=5'), 3);
+    const picker = new WeightedPicker(sharesOf({ critical: 10, default: 5 }), 3);
     picker.foundEmpty(picker.start()!);
     expect(saturate(picker)).toEqual(['default', 'default', 'default']);
     for (let turn = 0; turn < 50; turn++) expect(picker.finishAndContinue('default')).toBe(true);
@@ -141,7 +144,7 @@ describe('WeightedPicker', () => {
   });
 
   it('gives a lone queue every slot that is not reserved', () => {
-    const picker = new WeightedPicker(parseQueueWeights('critical=10:min=2,default=5'), 15);
+    const picker = new WeightedPicker(sharesOf({ critical: { weight: 10, min: 2 }, default: 5 }), 15);
     picker.foundEmpty(picker.start()!);
     expect(saturate(picker)).toEqual(Array.from({ length: 13 }, () => 'default'));
     expect(picker.startArrived('critical')).toBe(true);
@@ -150,7 +153,7 @@ describe('WeightedPicker', () => {
   });
 
   it('gives no credit for having been idle', () => {
-    const picker = new WeightedPicker(parseQueueWeights('a=1,b=1'), 1);
+    const picker = new WeightedPicker(sharesOf({ a: 1, b: 1 }), 1);
     expect(picker.start()).toBe('a');
     picker.found('a');
     picker.finish('a');
@@ -171,7 +174,7 @@ describe('WeightedPicker', () => {
   });
 
   it('nor for the time in which one slot looked whether there is something', () => {
-    const picker = new WeightedPicker(parseQueueWeights('a=1,b=1'), 4);
+    const picker = new WeightedPicker(sharesOf({ a: 1, b: 1 }), 4);
     expect([picker.start(), picker.start()]).toEqual(['a', 'b']);
     picker.found('a');
     for (let turn = 0; turn < 100; turn++) expect(picker.finishAndContinue('a')).toBe(true);
@@ -185,7 +188,7 @@ describe('WeightedPicker', () => {
   });
 
   it('in strict mode serves a lesser queue only while the greater ones are empty', () => {
-    const picker = new WeightedPicker(parseQueueWeights('strict:critical=10,default=5'), 4);
+    const picker = new WeightedPicker(sharesOf({ critical: 10, default: 5 }, true), 4);
     expect(picker.start()).toBe('critical');
     picker.found('critical');
     expect(saturate(picker)).toEqual(['critical', 'critical', 'critical']);
@@ -194,7 +197,7 @@ describe('WeightedPicker', () => {
   });
 
   it('lets one slot look at a queue that wakes, and the others once there is more', () => {
-    const picker = new WeightedPicker(parseQueueWeights('a=1'), 10);
+    const picker = new WeightedPicker(sharesOf({ a: 1 }), 10);
     expect(picker.start()).toBe('a');
     expect(picker.start()).toBeUndefined();
     expect(picker.found('a')).toBe(true);
@@ -202,7 +205,7 @@ describe('WeightedPicker', () => {
   });
 
   it('continues with the same queue exactly when that is next', () => {
-    const picker = new WeightedPicker(parseQueueWeights('a=2,b=1'), 1);
+    const picker = new WeightedPicker(sharesOf({ a: 2, b: 1 }), 1);
     const order: string[] = [];
     let name = picker.start()!;
     picker.found(name);
