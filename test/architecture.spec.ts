@@ -41,7 +41,8 @@ const ranked = (member: string): string[] => {
 const GROUND = ranked('config');
 // The contract is for the apps and the rpc library alone, which has an override of its own for that.
 const BELOW_CONTRACT = GROUND.filter((name) => name !== 'contract');
-const ENGINES = [...ranked('tasks'), 'rpc'];
+// The task engine has an override of its own, too: it knows no configuration.
+const ENGINES = [...ranked('mail'), 'tasks', 'rpc'];
 
 const folderOf = (path: string) => path.split('/').slice(0, 2).join('/');
 const folders = [...new Set([...sources.keys()].map(folderOf))];
