@@ -17,6 +17,8 @@ const ASK_DEADLINE = 10_000;
 /** How many tasks are asked for in every turn, in case that single ones were lost. */
 const SAMPLE = 100;
 const PAGE = 500;
+/** Up to how many waiting jobs of a queue each of those asked for is searched among them. */
+const MAX_SEARCHED = 10_000;
 
 /** How long BullMQ remembers jobs that have ended, in milliseconds: until then, adding one again does nothing. The ledger keeps the buried tasks. */
 const MEMORY = { completed: 60_000, failed: 3_600_000 } as const;
@@ -29,9 +31,9 @@ const FORGET = 500;
 const MARKER = 'waybill';
 
 /**
- * Finds tasks that the ledger has dispatched and BullMQ no longer knows, and has
- * them dispatched anew: after a FLUSHALL, a restart without a file, a failover
- * that lost its newest writes. It also has BullMQ forget jobs that have ended. One
+ * Finds tasks that the ledger has dispatched and BullMQ no longer knows, or knows and
+ * will not run, and has them dispatched anew: after a FLUSHALL, a restart without a
+ * file, a failover that lost its newest writes, a list that somebody has deleted. It also has BullMQ forget jobs that have ended. One
  * process of all does it.
  */
 @Injectable()
@@ -176,12 +178,23 @@ export class Reconciler {
   }
 
   /**
-   * Whether BullMQ is going to run each job: it knows it, and has not finished
-   * it. Not by its state: to tell that, Redis searches a queue from one end to
-   * the other, which stops it for a second when a million tasks wait.
+   * Whether BullMQ is going to run each job: it knows it, has not finished it, and
+   * has it in one of its lists. The last is asked while few wait: to tell it, Redis
+   * searches a list from one end to the other, which stops it for a second when a
+   * million tasks wait. Where a list is gone and the jobs were kept, few do.
    */
   private async ask(queue: Queue<JobData>, tasks: readonly DispatchedTask[]): Promise<boolean[]> {
     const jobs = await Promise.all(tasks.map((task) => queue.getJob(jobIdOf({ id: task.id, generation: task.generation }))));
-    return jobs.map((job) => job !== undefined && job.finishedOn === undefined);
+    const { waiting = 0 } = await queue.getJobCounts('waiting');
+    const isSearchable = waiting <= MAX_SEARCHED;
+    return Promise.all(
+      jobs.map(async (job) => {
+        if (job === undefined || job.finishedOn !== undefined) return false;
+        if (!isSearchable || (await job.getState()) !== 'unknown') return true;
+        // It would stay for ever: what is dispatched anew is another job.
+        await job.remove();
+        return false;
+      }),
+    );
   }
 }
