@@ -106,6 +106,31 @@ export function describeOperators(dispatcher: Dispatcher): void {
       expect(later.job).toBe('delayed');
     });
 
+    it('are told once of a queue that nobody serves, and move, cancel and delete its tasks, which delay no others', async () => {
+      const ids = Array.from({ length: 500 }, () => randomUUID());
+      await waybill.database.query(
+        `INSERT INTO task (id, type, queue, payload, options, run_at)
+         SELECT id, 'account.purge_email_verifications', 'reports', '{}', '{"maxRetry": 0, "timeout": 60000}', now() - interval '2 minutes'
+         FROM unnest($1::uuid[]) AS id`,
+        [ids],
+      );
+      const told = () => waybill.worker.lines.filter(({ msg }) => msg.startsWith('tasks of a queue that this worker does not serve'));
+      await eventually(() => told().length > 0);
+      const person = somebody();
+      await waybill.http.call(UserService.method.createUser, person);
+      await waybill.mail.mailTo(person.email);
+
+      const table = await waybill.tasks('queues');
+      expect(table.output).toMatch(/^reports +none +no +500 /m);
+      expect((await waybill.tasks('cancel', ids[0]!)).output).toMatch(/^Is cancelled/);
+      expect(await json('move', 'reports', 'default', '--dry-run')).toEqual({ wouldMove: 499 });
+      await expectRefused([[['move', 'reports', 'nowhere'], /the queue "nowhere" is not one of this app's/]]);
+      expect((await waybill.tasks('move', 'reports', 'default')).output).toBe('Moved: 499 pending tasks in the queue "reports".\n');
+      const left = async () => (await waybill.database.query('SELECT FROM task WHERE id = ANY($1)', [ids])).length;
+      await eventually(async () => (await left()) === 0);
+      expect(told()).toMatchObject([{ queue: 'reports', served: ['critical', 'default'] }]);
+    });
+
     it('are told what was wrong with a command, and nothing happens', async () => {
       const alive = await waiting();
       const unknown = randomUUID();

@@ -90,6 +90,14 @@ export class TaskLogger {
     this.logger.log({ skewMs: skew }, 'the clock of this machine is right again');
   }
 
+  /** @param served the queues that this worker and its like serve. */
+  unserved(queue: string, served: readonly string[]): void {
+    this.logger.warn(
+      { queue, served },
+      'tasks of a queue that this worker does not serve have waited for over a minute: give the queue a weight, or move, cancel or delete them',
+    );
+  }
+
   takenOver(count: number): void {
     this.logger.log({ count }, 'tasks of the last dispatcher are handed out by the ledger from now on');
   }

@@ -12,11 +12,12 @@ interface Given {
   json?: boolean;
 }
 
-/** The commands that change something: redrive, cancel, delete, pause, resume. */
+/** The commands that change something: redrive, cancel, delete, move, pause, resume. */
 export function addChangeCommands(program: Command, session: Session): void {
   addRedrive(program, session);
   addCancel(program, session);
   addDelete(program, session);
+  addMove(program, session);
   addPauseAndResume(program, session);
 }
 
@@ -102,6 +103,24 @@ function addDelete(program: Command, { run, terminal }: Session): void {
     });
 }
 
+function addMove(program: Command, { run, terminal }: Session): void {
+  program
+    .command('move')
+    .description('put the tasks of a queue that wait for a worker into another queue')
+    .argument('<from>', 'the queue that they are in')
+    .argument('<to>', 'a queue that is served')
+    .addOption(dryRun())
+    .addOption(json())
+    .action((from: string, to: string, options: Given) =>
+      run(async (admin) => {
+        const total = await admin.move(from, to, { dryRun: true });
+        const count =
+          options.dryRun || total === 0 ? total : await withBar(options.json, total, (onProgress) => admin.move(from, to, { onProgress }));
+        report(terminal, options, 'move', { count, found: total }, describeTasks(count, { state: 'pending', queue: from }));
+      }),
+    );
+}
+
 function addPauseAndResume(program: Command, { run, terminal }: Session): void {
   const verbs = {
     pause: [
@@ -127,7 +146,11 @@ function addPauseAndResume(program: Command, { run, terminal }: Session): void {
   }
 }
 
-const DONE = { redrive: ['redriven', 'wouldRedrive', 'Redriven'], delete: ['deleted', 'wouldDelete', 'Deleted'] } as const;
+const DONE = {
+  redrive: ['redriven', 'wouldRedrive', 'Redriven'],
+  delete: ['deleted', 'wouldDelete', 'Deleted'],
+  move: ['moved', 'wouldMove', 'Moved'],
+} as const;
 
 /** Says what came of it, or with a dry run would; `found` is how many there were before. */
 function report(

@@ -24,7 +24,7 @@ export function addLookCommands(program: Command, { run, weights, terminal }: Se
         const columns = [QUEUE, ...figures('weight', 'paused', 'pending', 'waiting', 'active', 'delayed', 'dead'), LATENCY];
         const rows = queues.map(({ queue, weight, paused, pending, waiting, active, delayed, dead, latency }) => [
           queue,
-          weight,
+          weight === 0 ? 'none' : weight,
           paused ? 'yes' : 'no',
           pending,
           waiting,

@@ -51,7 +51,7 @@ export interface Release {
 const BEGINNING = '-infinity';
 
 /** A claim of a worker that is no more is void. */
-const UNCLAIMED = `(claimed_by IS NULL OR claimed_by NOT IN (SELECT id FROM task_worker))`;
+export const UNCLAIMED = `(claimed_by IS NULL OR claimed_by NOT IN (SELECT id FROM task_worker))`;
 const NOT_PAUSED = `NOT EXISTS (SELECT FROM task_queue_pause WHERE queue = $1)`;
 
 /** A task that was in BullMQ belongs to the ledger from now on: what BullMQ still has of it can commit nothing. */

@@ -3,6 +3,7 @@ import { Loop } from '../loop.js';
 import { TaskLogger } from '../task-logger.js';
 import { Election } from '../ledger/election.js';
 import { Ledger } from '../ledger/ledger.js';
+import { EngineOptions } from '../options.js';
 import { TasksPool } from '../ledger/tasks-pool.js';
 import { LEASE, PRESENCE_LOCK } from '../ledger/worker-lease.js';
 
@@ -10,6 +11,7 @@ import { LEASE, PRESENCE_LOCK } from '../ledger/worker-lease.js';
 const INTERVAL = 2_000;
 const PURGE_INTERVAL = 5_000;
 const PURGE_SIZE = 1_000;
+const UNSERVED_INTERVAL = 10_000;
 
 /** After so long without a renewal a worker is taken for dead although its connection is there: a process that hangs. Milliseconds. */
 const SILENCE = 120_000;
@@ -28,7 +30,20 @@ const REMOVE_LOST = `
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))
   RETURNING id, host, pid`;
 
-/** What one process of all does for the ledger: removes lost workers, and deletes what has had its time. */
+/**
+ * The queues, other than those of $1, that hold a task which has been due for a
+ * minute. It steps along the index from one queue to the next.
+ */
+const UNSERVED = `
+  WITH RECURSIVE named AS (
+    (SELECT queue FROM task WHERE state = 'pending' AND NOT quarantined ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT task.queue FROM task WHERE state = 'pending' AND NOT quarantined AND task.queue > named.queue ORDER BY task.queue LIMIT 1)
+    FROM named WHERE named.queue IS NOT NULL)
+  SELECT queue FROM named WHERE queue <> ALL($1::text[]) AND EXISTS (
+    SELECT FROM task WHERE state = 'pending' AND NOT quarantined AND task.queue = named.queue AND run_at < now() - interval '1 minute')`;
+
+/** What one process of all does for the ledger: removes lost workers, deletes what has had its time, and says which queues nobody serves. */
 @Injectable()
 export class Maintenance {
   private readonly removing = new Loop(
@@ -41,23 +56,31 @@ export class Maintenance {
     PURGE_INTERVAL,
     (error) => this.logger.trouble('purge', error),
   );
+  private readonly looking = new Loop(
+    () => this.lookForUnserved(),
+    UNSERVED_INTERVAL,
+    (error) => this.logger.trouble('queues', error),
+  );
+  private readonly told = new Set<string>();
   private stopped = false;
 
   constructor(
     private readonly election: Election,
     private readonly pool: TasksPool,
     private readonly ledger: Ledger,
+    private readonly options: EngineOptions,
     private readonly logger: TaskLogger,
   ) {}
 
   start(): void {
     this.removing.start();
     this.purging.start();
+    this.looking.start();
   }
 
   async stop(): Promise<void> {
     this.stopped = true;
-    await Promise.all([this.removing.stop(), this.purging.stop()]);
+    await Promise.all([this.removing.stop(), this.purging.stop(), this.looking.stop()]);
   }
 
   private async removeLost(): Promise<void> {
@@ -76,5 +99,16 @@ export class Maintenance {
       ({ count, last } = await this.ledger.purgeCompleted(PURGE_SIZE, last));
     } while (count === PURGE_SIZE && !this.stopped);
     this.logger.well('purge');
+  }
+
+  /** Each is said once a process. */
+  private async lookForUnserved(): Promise<void> {
+    if (this.election.heldFor === undefined) return;
+    const { queueNames } = this.options;
+    for (const { queue } of await this.pool.rows<{ queue: string }>(UNSERVED, [queueNames])) {
+      if (!this.told.has(queue)) this.logger.unserved(queue, queueNames);
+      this.told.add(queue);
+    }
+    this.logger.well('queues');
   }
 }

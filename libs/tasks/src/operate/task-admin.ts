@@ -5,6 +5,7 @@ import { DataSource, type EntityManager, In } from 'typeorm';
 import { DispatchControl } from '../dispatch/dispatch-control.js';
 import { InvalidTask, UniqueKeyTaken } from '../declare/errors.js';
 import { payloadJson } from '../declare/json.js';
+import { UNCLAIMED } from '../ledger/claims.js';
 import { KEY_IS_FREE, withEvent } from '../ledger/ledger.js';
 import { QueuePause, TaskRecord } from '../ledger/task-record.entity.js';
 import { type CancelResult, explain, idsOf, type TaskFilter } from './operator-texts.js';
@@ -13,6 +14,7 @@ import { Waker } from '../distribute/waker.js';
 
 export interface QueueSummary {
   queue: string;
+  /** 0: it is none of this app's queues, and its tasks are in the ledger all the same. */
   weight: number;
   paused: boolean;
   pending: number;
@@ -83,7 +85,8 @@ export class TaskAdmin {
     );
     const paused = new Set((await this.dataSource.getRepository(QueuePause).find()).map((pause) => pause.queue));
     const counts = await this.dispatch.count();
-    return this.queues.map((queue) => {
+    const strange = rows.filter(({ queue, pending, dead }) => !this.queues.includes(queue) && pending + dead > 0).map(({ queue }) => queue);
+    return [...this.queues, ...strange.toSorted()].map((queue) => {
       const row = rows.find((candidate) => candidate.queue === queue);
       return {
         queue,
@@ -297,6 +300,35 @@ export class TaskAdmin {
       const [, count] = await manager.query<[unknown, number]>(`DELETE FROM task WHERE id = $1 AND state IN ('dead', 'completed')`, [id]);
       return count > 0;
     });
+  }
+
+  /**
+   * Puts tasks of one queue that wait for a worker into another one, where they keep
+   * their times; never one that a worker or Redis has been given.
+   *
+   * @returns how many were moved, or with `dryRun` would be.
+   * @throws Error when no worker of this app would take them there either.
+   */
+  async move(from: string, to: string, options: { dryRun?: boolean; onProgress?: (done: number) => void } = {}): Promise<number> {
+    this.requireServed(to);
+    await this.requireKnown({ queue: from });
+    const waiting = `FROM task WHERE state = 'pending' AND queue = $1 AND queue <> $2 AND ${UNCLAIMED}`;
+    if (options.dryRun) {
+      const [row] = await this.dataSource.query<{ count: number }[]>(`SELECT count(*)::int AS count ${waiting}`, [from, to]);
+      return row?.count ?? 0;
+    }
+    let done = 0;
+    for (;;) {
+      const [, count] = await this.dataSource.query<[unknown, number]>(
+        `UPDATE task SET queue = $2, ${withEvent(`format('moved by an operator from the queue %s', $1::text)`)}
+         WHERE id = ANY(ARRAY(SELECT id ${waiting} ORDER BY run_at LIMIT ${CHUNK} FOR UPDATE SKIP LOCKED))`,
+        [from, to],
+      );
+      done += count;
+      if (count > 0) this.waker.wake(to);
+      options.onProgress?.(done);
+      if (count < CHUNK) return done;
+    }
   }
 
   /** No worker takes a task of the queue until it is resumed; running ones finish. @throws Error for an unknown queue. */
