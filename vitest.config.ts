@@ -13,7 +13,7 @@ export default defineConfig({
   test: {
     // As Nest's generators write their specs.
     globals: true,
-    include: ['{apps,libs,test}/**/*.spec.ts'],
+    include: ['{apps,libs,test,examples}/**/*.spec.ts'],
     globalSetup: ['test/support/global-setup.ts'],
     setupFiles: ['reflect-metadata'],
     pool: 'forks',
