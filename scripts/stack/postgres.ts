@@ -44,6 +44,8 @@ export interface PostgresOptions {
   /** 0 is any free port. */
   readonly port: number;
   readonly maxConnections?: number;
+  /** The folder with `initdb` and `postgres` of another version, in place of the embedded one. */
+  readonly programs?: string;
   /** For a test run: does not wait for the disk, ends when this process does, and `stop` removes the data. */
   readonly temporary?: boolean;
   /** Is told what a person should know. */
@@ -62,10 +64,16 @@ export interface Postgres {
   stop(): Promise<void>;
 }
 
+/** Text rules that are part of the server, from Postgres 17 on. */
+const BUILTIN_LOCALE = ['--locale=C', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'];
+/** The nearest to it that the machine has, for an older server. */
+const MACHINE_LOCALE = ['--locale=C.UTF-8'];
+
 /** The server's programs. */
 interface Programs {
   readonly initdb: string;
   readonly postgres: string;
+  readonly locale?: readonly string[];
 }
 
 /**
@@ -94,7 +102,11 @@ function copyPrograms(programs: Programs, account: Account, say: (line: string) 
     cpSync(source, unfinished, { recursive: true, verbatimSymlinks: true });
     renameSync(unfinished, target);
   }
-  return { initdb: join(target, 'bin/initdb'), postgres: join(target, 'bin/postgres') };
+  return programsIn(join(target, 'bin'));
+}
+
+function programsIn(folder: string): Programs {
+  return { initdb: join(folder, 'initdb'), postgres: join(folder, 'postgres') };
 }
 
 /** A new folder that the account can enter. */
@@ -146,9 +158,7 @@ async function initialise(dataDir: string, programs: Programs, account: Account)
         '--auth=scram-sha-256',
         // The same text rules on every machine, whichever locales it has.
         '--encoding=UTF8',
-        '--locale=C',
-        '--locale-provider=builtin',
-        '--builtin-locale=C.UTF-8',
+        ...(programs.locale ?? BUILTIN_LOCALE),
         '--no-sync',
       ],
       account,
@@ -267,7 +277,8 @@ async function startOnce(dataDir: string, port: number, programs: Programs, acco
 export async function startPostgres(options: PostgresOptions): Promise<Postgres> {
   const say = options.say ?? (() => undefined);
   const account = postgresAccount();
-  const programs = await findPrograms(account, say);
+  const programs =
+    options.programs === undefined ? await findPrograms(account, say) : { ...programsIn(options.programs), locale: MACHINE_LOCALE };
   const wanted = options.dataDir === undefined ? join(temporaryFolder(account), 'data') : resolve(options.dataDir);
   const dataDir = placeData(wanted, account, say);
   await initialise(dataDir, programs, account);

@@ -542,7 +542,7 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       await engine.database.query(
         `INSERT INTO task (id, type, queue, payload, options, state, keep_until)
          SELECT gen_random_uuid(), 'test.ordinary', 'default', '{}', '{}', 'completed', now() - random() * interval '1 day'
-         FROM generate_series(1, 12_500)`,
+         FROM generate_series(1, 12500)`,
       );
       for (let count = 0; count < 2; count++) await engine.worker([]);
       // In fewer turns than there are batches.

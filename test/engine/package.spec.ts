@@ -171,6 +171,8 @@ describe('the engine in a Nest project that has nothing else of ours', () => {
 
   it('says which option cannot be used', async () => {
     const database = await ownDatabase();
+    // Its TypeORM has migrated the database: that of an app which is refused would still be at it.
+    await start(teamModule(database, TasksModule.forRoot({ role: 'distribute', ...optionsOf(database) })));
     const unusable: [object, string][] = [
       [{ database: { url: 'nowhere' } }, 'database.url must be a URL'],
       [{ queues: {} }, 'queues must name one'],

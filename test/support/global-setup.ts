@@ -15,9 +15,14 @@ declare module 'vitest' {
   }
 }
 
-/** Starts the services that all test files share; each file has its own database and key prefix in them. */
+/**
+ * Starts the services that all test files share; each file has its own database and
+ * key prefix in them. `TEST_POSTGRES_PROGRAMS`, the folder of another Postgres's
+ * programs, has the tests run on that one.
+ */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const postgres = await startPostgres({ port: 0, maxConnections: 300, temporary: true });
+  const programs = process.env['TEST_POSTGRES_PROGRAMS'];
+  const postgres = await startPostgres({ port: 0, maxConnections: 300, temporary: true, programs });
   const redis = await startRedis();
   if (!redis && process.env['CI'] === 'true') {
     await postgres.stop();
