@@ -96,16 +96,13 @@ const NEXT_DUE = `
     (SELECT min(run_at) FROM task WHERE state = 'pending' AND NOT quarantined AND queue = $1 AND run_at > now()),
     (SELECT min(run_at) FROM task WHERE state = 'pending' AND quarantined AND queue = $1 AND run_at > now())) - now()) * 1000)::float8 AS due`;
 
-/** Gives claims up, and says which queues have something to do for it; a claim that the row does not know any more gives up nothing. */
+/** Gives claims up; a claim that the row does not know any more gives up nothing. */
 const RELEASE = `
-  WITH released AS (
-    UPDATE task SET claimed_by = NULL, failures = task.failures + given.failed,
-      run_at = CASE WHEN given.delay IS NULL THEN run_at ELSE now() + given.delay * interval '1 ms' END
-    FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::float8[], $6::int[]) AS given (id, generation, delivery, claimed_by, delay, failed)
-    WHERE task.id = ANY($1) AND task.id = given.id AND task.generation = given.generation AND task.delivery = given.delivery
-      AND task.claimed_by = given.claimed_by AND state = 'pending'
-    RETURNING queue, given.delay)
-  SELECT DISTINCT queue FROM released WHERE COALESCE(delay, 0) <= $7`;
+  UPDATE task SET claimed_by = NULL, failures = task.failures + given.failed,
+    run_at = CASE WHEN given.delay IS NULL THEN run_at ELSE now() + given.delay * interval '1 ms' END
+  FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::float8[], $6::int[]) AS given (id, generation, delivery, claimed_by, delay, failed)
+  WHERE task.id = ANY($1) AND task.id = given.id AND task.generation = given.generation AND task.delivery = given.delivery
+    AND task.claimed_by = given.claimed_by AND state = 'pending'`;
 
 const claimedIn = (quarantine: string) =>
   `SELECT id FROM task WHERE state = 'pending' AND ${quarantine} AND queue = $1 AND claimed_by = $2::int AND delivery = $3::int`;
@@ -150,18 +147,23 @@ export class Claims {
     return row?.due ?? undefined;
   }
 
-  /** @returns the queues that have something to do for it. */
+  /**
+   * Gives claims up.
+   *
+   * @returns the queues that have something to do for it now, or soon. The record of
+   * a failure, or of a task that was put off, has given its claim up already; its
+   * queue is told here all the same, since it may be asleep until later than that.
+   */
   async release(releases: readonly Release[]): Promise<string[]> {
-    const rows = await this.pool.rows<{ queue: string }>(RELEASE, [
+    await this.pool.change(RELEASE, [
       releases.map(({ task }) => task.id),
       releases.map(({ task }) => task.generation),
       releases.map(({ task }) => task.delivery),
       releases.map(({ task }) => task.claimedBy),
       releases.map(({ delay }) => delay ?? null),
       releases.map(({ failed }) => (failed ? 1 : 0)),
-      SAID_WITHIN,
     ]);
-    return rows.map(({ queue }) => queue);
+    return [...new Set(releases.filter(({ delay = 0 }) => delay <= SAID_WITHIN).map(({ task }) => task.queue))];
   }
 
   /** Gives up what a claim has taken whose answer was lost. */
