@@ -1,6 +1,8 @@
-import { createServer, type Server } from 'node:http';
+import { readFile } from 'node:fs/promises';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { chromium, type Browser } from 'playwright-core';
+import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { executablePath, explainMissingBrowser } from '../support/browser.js';
 import { freePort } from '../../scripts/stack/ports.ts';
@@ -9,12 +11,37 @@ import { Waybill } from '../support/waybill.js';
 
 explainMissingBrowser('the pages of the api');
 
+const PROTOBUF = '/node_modules/@bufbuild/protobuf/dist/esm';
+const PAGE = `<!doctype html><title>page</title><script type="importmap">${JSON.stringify({
+  imports: {
+    '@waybill/client': '/clients/typescript/src/index.js',
+    '@bufbuild/protobuf': `${PROTOBUF}/index.js`,
+    '@bufbuild/protobuf/codegenv2': `${PROTOBUF}/codegenv2/index.js`,
+    '@bufbuild/protobuf/wkt': `${PROTOBUF}/wkt/index.js`,
+  },
+})}</script>`;
+
+/** The page, and the modules of the client as its build makes them. */
+async function serve(path: string, response: ServerResponse): Promise<void> {
+  if (!path.endsWith('.js')) {
+    response.setHeader('content-type', 'text/html').end(PAGE);
+    return;
+  }
+  const isOurs = path.startsWith('/clients/');
+  const source = await readFile(new URL(`../..${isOurs ? path.replace(/js$/, 'ts') : path}`, import.meta.url), 'utf8');
+  const { ESNext } = ts.ModuleKind;
+  const text = isOurs ? ts.transpile(source, { module: ESNext, target: ts.ScriptTarget.ES2022 }) : source;
+  response.setHeader('content-type', 'text/javascript').end(text);
+}
+
 let waybill: Waybill;
 /** Of another origin, which may call. */
 let page: Server;
 let origin: string;
 beforeAll(async () => {
-  page = createServer((_request, response) => response.setHeader('content-type', 'text/html').end('<!doctype html><title>page</title>'));
+  page = createServer((request, response) => {
+    serve(request.url!, response).catch((error: unknown) => response.writeHead(404).end(String(error)));
+  });
   await new Promise<void>((resolve) => page.listen(0, '127.0.0.1', resolve));
   origin = `http://127.0.0.1:${(page.address() as AddressInfo).port}`;
   const httpPort = await freePort();
@@ -176,5 +203,20 @@ describe.skipIf(executablePath === undefined)('in a browser', () => {
     await expect(tab.evaluate(`(${String(call)})(${JSON.stringify(url)}, ${JSON.stringify(somebody())})`)).rejects.toThrow(
       'Failed to fetch',
     );
+  });
+
+  it('the client signs somebody up from a page of another origin, and tells what is wrong with a field', async () => {
+    const tab = await browser.newPage();
+    await tab.goto(origin);
+    const call = `async (baseUrl, person) => {
+      const { createClient, UserService, ValidationError } = await import('@waybill/client');
+      const users = createClient(UserService, { baseUrl });
+      const { user } = await users.createUser(person);
+      const refused = await users.createUser({ ...person, email: 'nobody' }).catch((error) => error);
+      return [user.username, refused instanceof ValidationError, refused.violations.map(({ field }) => field), refused.requestId];
+    }`;
+    const person = somebody();
+    const result = await tab.evaluate(`(${call})(${JSON.stringify(waybill.environment['PUBLIC_URL'])}, ${JSON.stringify(person)})`);
+    expect(result).toEqual([person.username, true, ['email', 'username'], expect.stringMatching(/./)]);
   });
 });
