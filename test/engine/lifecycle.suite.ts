@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { type INestApplicationContext, Injectable, Scope } from '@nestjs/common';
+import { type INestApplicationContext, Injectable, Logger, Scope } from '@nestjs/common';
 import {
   type DeadTask,
   RetryIn,
@@ -16,7 +16,7 @@ import {
 } from '@app/tasks';
 import pg from 'pg';
 import type { EntityManager } from 'typeorm';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { z } from 'zod';
 import { createEngine, type Dispatcher, isAvailable, type TestEngine } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
@@ -273,6 +273,44 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       await app.close();
       expect(await row(id)).toBeUndefined();
       expect(callsOf(key)).toHaveLength(1);
+    });
+
+    it('has told the ledger of all that is done when it has ended', async () => {
+      const app = await engine.worker([Ordinary]);
+      const key = randomUUID();
+      const keys = Array.from({ length: 3_000 }, (_, index) => `${key}.${index}`);
+      await tasksOf(app).distributeMany(
+        Ordinary,
+        keys.map((each) => ({ key: each })),
+      );
+      const done = () => calls.filter((call) => call.key.startsWith(key)).map((call) => call.key);
+      await eventually(() => done().length > 100);
+      await app.close();
+      const left = await engine.database.query<{ key: string }>(`SELECT payload->>'key' AS key FROM task`);
+      expect([...done(), ...left.map((each) => each.key)].toSorted()).toEqual(keys.toSorted());
+    });
+
+    it('says so when it ends before the ledger could be told of what is done', async () => {
+      const app = await engine.worker([Ordinary], { WORKER_SHUTDOWN_TIMEOUT: '200ms' });
+      const key = randomUUID();
+      const running = Promise.withResolvers<void>();
+      scripts.set(key, () => running.promise);
+      const { id } = await tasksOf(app).distribute(Ordinary, { key });
+      await eventually(() => callsOf(key).length === 1);
+      const client = new pg.Client({ connectionString: engine.database.url });
+      await client.connect();
+      try {
+        await client.query('BEGIN');
+        await client.query('SELECT FROM task WHERE id = $1 FOR UPDATE', [id]);
+        running.resolve();
+        await eventually(async () => (await engine.database.query('SELECT FROM pg_locks WHERE NOT granted')).length > 0);
+        const said = vi.spyOn(Logger.prototype, 'error');
+        onTestFinished(() => said.mockRestore());
+        await app.close();
+        expect(said).toHaveBeenCalledWith({ left: 1 }, 'task processor stopped, and left running tasks behind');
+      } finally {
+        await client.end();
+      }
     });
 
     it('keeps a task that runs for longer than its lock', async () => {

@@ -63,6 +63,7 @@ async function startWithoutLedger(): Promise<INestApplicationContext> {
 
 const app = await (process.env['BENCH_LEDGER'] === 'none' ? startWithoutLedger() : startWhole());
 const admin = app.get(TaskAdmin, { strict: false });
+const completions = app.get(Completions, { strict: false });
 const pause = () => Promise.all(config.QUEUE_WEIGHTS.queues.map(({ name }) => admin.pause(name)));
 const resume = () => Promise.all(config.QUEUE_WEIGHTS.queues.map(({ name }) => admin.resume(name)));
 for (const { worker } of app.get<Map<string, QueueProcessor>>(QUEUE_PROCESSORS, { strict: false }).values())
@@ -87,7 +88,9 @@ answer({
     const delivered = tally.expect(count);
     const startedAt = now();
     await resume();
-    const { endedAt, runs, unique, order } = await delivered;
-    return { seconds: (endedAt - startedAt) / 1_000, runs, unique, order };
+    const { runs, unique, order } = await delivered;
+    // Done is what the ledger has heard of.
+    if (process.env['BENCH_LEDGER'] !== 'none') await completions.recorded();
+    return { seconds: (now() - startedAt) / 1_000, runs, unique, order };
   },
 });

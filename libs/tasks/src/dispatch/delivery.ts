@@ -18,6 +18,8 @@ export interface Delivery {
   number: number;
   /** The worker that has claimed the task from the ledger; undefined on Redis. */
   claimedBy: number | undefined;
+  /** Whether it comes from the ledger's quarantine, where the next one begins only when the ledger has heard of this one's end. */
+  quarantined: boolean;
   /** Failed attempts so far, of all generations. */
   failures: number;
   /** Times a worker was lost while it ran the task: on Redis in this generation. */

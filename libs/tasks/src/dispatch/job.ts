@@ -21,6 +21,8 @@ export interface JobData {
   keep?: boolean;
   /** The worker that has claimed the task from the ledger; absent on Redis. */
   claimedBy?: number;
+  /** Whether it was claimed from quarantine. */
+  quarantined?: boolean;
 }
 
 /** Which dispatch of which task a job is; on the ledger also by which claim, since a task that is claimed again is another job there. */
@@ -72,7 +74,7 @@ export function jobOf(task: PendingTask, now: number): { name: string; data: Job
 
 /** The delivery that a started job is. */
 export function deliveryOf(job: Job<JobData>): Delivery {
-  const { payload, options, createdAt, version = 1, failures = 0, requestId, keep = false, claimedBy } = job.data;
+  const { payload, options, createdAt, version = 1, failures = 0, requestId, keep = false, claimedBy, quarantined = false } = job.data;
   const { id, generation } = taskOf(job.id!);
   return {
     id,
@@ -87,6 +89,7 @@ export function deliveryOf(job: Job<JobData>): Delivery {
     generation,
     number: job.attemptsStarted,
     claimedBy,
+    quarantined,
     failures: failures + job.attemptsMade,
     crashes: job.stalledCounter,
   };

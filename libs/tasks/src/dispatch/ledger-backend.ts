@@ -212,8 +212,8 @@ for (const name of UNSUPPORTED) {
 
 /** The job of a claimed task. Its payload is passed on as the text that the ledger gave, and read once, by BullMQ. */
 function recordOf(task: ClaimedTask, id: string): JobJson {
-  const { payload, options, createdAt, version, failures, requestId, keep, claimedBy } = task;
-  const rest = JSON.stringify({ options, createdAt, version, failures, requestId: requestId ?? undefined, keep, claimedBy });
+  const { payload, options, createdAt, version, failures, requestId, keep, claimedBy, quarantined } = task;
+  const rest = JSON.stringify({ options, createdAt, version, failures, requestId: requestId ?? undefined, keep, claimedBy, quarantined });
   const opts: JobsOptions = { attempts: Math.max(1, options.maxRetry + 1 - failures), backoff: { type: 'ledger' }, stackTraceLimit: 1 };
   return {
     id,

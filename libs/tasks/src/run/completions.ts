@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import { type Claim, Ledger } from '../ledger/ledger.js';
+import { TaskLogger } from '../task-logger.js';
 
 interface Waiting {
   claim: Claim;
@@ -12,6 +13,9 @@ const RETRY_INTERVAL = 500;
 /** Longer than a database takes to restart; then the attempt gives up, and its delivery is repeated. Milliseconds. */
 const PATIENCE = 60_000;
 
+/** How many tasks at most are done and wait for their deletion while their slots run others already. */
+const MAX_POSTED = 1_000;
+
 /**
  * Deletes finished tasks from the ledger, many in one statement: while one batch
  * is under way the next one gathers, so that an idle worker waits for nothing and
@@ -21,8 +25,12 @@ const PATIENCE = 60_000;
 export class Completions {
   private waiting: Waiting[] = [];
   private flushing = false;
+  private readonly posted = new Set<Promise<void>>();
 
-  constructor(private readonly ledger: Ledger) {}
+  constructor(
+    private readonly ledger: Ledger,
+    private readonly logger: TaskLogger,
+  ) {}
 
   /** Resolves once the ledger no longer holds the task. Waits for a database that is away; rejects when that lasts too long. */
   add(claim: Claim): Promise<void> {
@@ -30,6 +38,41 @@ export class Completions {
       this.waiting.push({ claim, resolve, reject });
       if (!this.flushing) void this.flush();
     });
+  }
+
+  /**
+   * Has the task deleted soon, so that its slot need not wait for the disk. The
+   * process holds the claim until then, and tells the ledger until it has heard;
+   * should the process crash first, the task runs again, as when it crashes a
+   * moment before it is told.
+   *
+   * @returns what resolves once more may be posted.
+   */
+  async post(claim: Claim): Promise<void> {
+    const recorded = this.insist(claim).finally(() => this.posted.delete(recorded));
+    this.posted.add(recorded);
+    if (this.posted.size > MAX_POSTED) await recorded;
+  }
+
+  /** How many tasks are posted that the ledger still holds. */
+  get unrecorded(): number {
+    return this.posted.size;
+  }
+
+  /** Resolves when the ledger has heard of all that was posted. */
+  async recorded(): Promise<void> {
+    while (this.posted.size > 0) await Promise.all(this.posted);
+  }
+
+  private async insist(claim: Claim): Promise<void> {
+    for (;;) {
+      try {
+        return await this.add(claim);
+      } catch (error) {
+        // Whatever the database says: a claim that this process keeps would else be held for as long as it lives.
+        this.logger.trouble('completions', error);
+      }
+    }
   }
 
   private async flush(): Promise<void> {

@@ -111,6 +111,7 @@ const delivered = (rest: Partial<Delivery>): Delivery => ({
   requestId: undefined,
   keep: false,
   claimedBy: undefined,
+  quarantined: false,
   createdAt: new Date(0).getTime(),
   number: 1,
   failures: 0,
@@ -169,6 +170,26 @@ describe('TaskRunner, as a state machine', () => {
       }),
       { numRuns: 500 },
     );
+  });
+});
+
+describe('TaskRunner, when a handler has succeeded', () => {
+  it.each([
+    ['on the ledger lets its slot go on', { claimedBy: 1 }, 'post'],
+    [
+      'from quarantine waits until the ledger has heard, since the next one may take the worker down',
+      { claimedBy: 1, quarantined: true },
+      'add',
+    ],
+    ['on Redis waits until the ledger has heard, before BullMQ does', {}, 'add'],
+  ] as const)('%s', async (_, rest, expected) => {
+    const told: string[] = [];
+    const completions = { add: async () => void told.push('add'), post: async () => void told.push('post') } as unknown as Completions;
+    const policy = { type: 't', payload: z.unknown(), version: 1 };
+    const registry = { find: () => ({ policy, handler: { handle: async () => undefined } }) } as unknown as TaskRegistry;
+    const runner = new TaskRunner(registry, new LedgerModel() as unknown as Ledger, completions, clock);
+    expect(await runner.run(delivered(rest))).toEqual({ kind: 'completed' });
+    expect(told).toEqual([expected]);
   });
 });
 

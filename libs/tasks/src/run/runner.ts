@@ -107,6 +107,16 @@ export class TaskRunner {
     for (const attempt of this.running.values()) attempt.interrupt(interruption);
   }
 
+  /** How many tasks have ended whose completion the ledger has not heard of. */
+  get unrecorded(): number {
+    return this.completions.unrecorded;
+  }
+
+  /** Resolves when the ledger has heard of every task that is done. */
+  recorded(): Promise<void> {
+    return this.completions.recorded();
+  }
+
   /** @throws what the ledger throws, and nothing else. */
   private async deliver(attempt: Attempt, task: RegisteredTask | undefined): Promise<Outcome> {
     const { delivery, claim } = attempt;
@@ -137,7 +147,10 @@ export class TaskRunner {
       if (delivery.keep && result !== undefined) await this.keepResult(attempt, result);
     } else if (delivery.keep) {
       await this.ledger.keepCompleted(claim, result);
+    } else if (delivery.claimedBy !== undefined && !delivery.quarantined) {
+      await this.completions.post(claim);
     } else {
+      // BullMQ on Redis must not hear of it before the ledger has, nor the next task in quarantine begin.
       await this.completions.add(claim);
     }
     await faultPoint('worker.after-completion');

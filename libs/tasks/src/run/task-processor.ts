@@ -101,7 +101,7 @@ export class TaskProcessor {
     await endsWithin(this.options.shutdownTimeout, drained);
     this.runner.interruptAll('shutdown');
     await endsWithin(RETURN_TIMEOUT, drained);
-    const left = this.working.size;
+    const left = this.working.size + this.runner.unrecorded;
     await Promise.all([...this.workers.values()].map((worker) => worker.close(true)));
     this.logger.stopped(left);
     return left;
@@ -112,6 +112,7 @@ export class TaskProcessor {
     // What they brought is on its way through BullMQ to the slot that fetched it.
     await new Promise(setImmediate);
     while (this.working.size > 0) await Promise.allSettled(this.working);
+    await this.runner.recorded();
   }
 
   /** Starts as many slots as there is work for, and watches the queues that are empty. */

@@ -94,6 +94,7 @@ export class TaskTestKit implements OnModuleInit {
         failures: task.failures,
         number: task.delivery + 1,
         claimedBy: undefined,
+        quarantined: false,
         crashes: 0,
         createdAt: task.created.getTime(),
         requestId: task.request ?? undefined,
