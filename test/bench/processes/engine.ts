@@ -63,7 +63,10 @@ async function startWithoutLedger(): Promise<INestApplicationContext> {
 
 const app = await (process.env['BENCH_LEDGER'] === 'none' ? startWithoutLedger() : startWhole());
 const admin = app.get(TaskAdmin, { strict: false });
-const completions = app.get(Completions, { strict: false });
+/** Done is what the ledger has heard of. */
+const recorded = async () => {
+  if (process.env['BENCH_LEDGER'] !== 'none') await app.get(Completions, { strict: false }).recorded();
+};
 const pause = () => Promise.all(config.QUEUE_WEIGHTS.queues.map(({ name }) => admin.pause(name)));
 const resume = () => Promise.all(config.QUEUE_WEIGHTS.queues.map(({ name }) => admin.resume(name)));
 for (const { worker } of app.get<Map<string, QueueProcessor>>(QUEUE_PROCESSORS, { strict: false }).values())
@@ -72,7 +75,11 @@ for (const { worker } of app.get<Map<string, QueueProcessor>>(QUEUE_PROCESSORS, 
 answer({
   pause,
   /** Counts tasks that come in by themselves. */
-  expect: ({ count }: { count: number }) => tally.expect(count),
+  expect: async ({ count }: { count: number }) => {
+    const delivered = await tally.expect(count);
+    await recorded();
+    return { ...delivered, endedAt: now() };
+  },
   /** Runs `count` tasks of a backlog, and holds the queues again; some more may slip through. */
   runSome: async ({ count }: { count: number }) => {
     const ended = tally.expectSome(count);
@@ -89,8 +96,7 @@ answer({
     const startedAt = now();
     await resume();
     const { runs, unique, order } = await delivered;
-    // Done is what the ledger has heard of.
-    if (process.env['BENCH_LEDGER'] !== 'none') await completions.recorded();
+    await recorded();
     return { seconds: (now() - startedAt) / 1_000, runs, unique, order };
   },
 });
