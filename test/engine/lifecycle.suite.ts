@@ -381,7 +381,10 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
         scripts.set(key, () => running.promise);
         await Promise.all([1, 2, 3].map(() => tasksOf(app).distribute(Ordinary, { key })));
         await eventually(() => callsOf(key).length === 1);
+        const said = vi.spyOn(Logger.prototype, 'log');
+        onTestFinished(() => said.mockRestore());
         const closed = app.close();
+        await eventually(() => said.mock.calls.some((call) => call[1] === 'task processor is stopping'));
         running.resolve();
         const begin = performance.now();
         await closed;
