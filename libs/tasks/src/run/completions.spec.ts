@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Claim, Ledger } from '../ledger/ledger.js';
 import type { TaskLogger } from '../task-logger.js';
 import { Completions } from './completions.js';
@@ -58,5 +58,19 @@ describe('completions', () => {
     ledger.batches[0]!.answer.resolve();
     await turn();
     expect([settled.at(-1), completions.unrecorded]).toEqual(['1000', 0]);
+  });
+
+  it('insists while the ledger refuses, until the engine has ended', async () => {
+    const { ledger, completions, settled, note } = create();
+    note('posted', completions.post(claim('a')));
+    note('recorded', completions.recorded());
+    await turn();
+    ledger.batches[0]!.answer.reject(new Error('away'));
+    await vi.waitFor(() => expect(ledger.batches).toHaveLength(2), 5_000);
+    expect([settled, completions.unrecorded]).toEqual([['posted'], 1]);
+    completions.onApplicationShutdown();
+    ledger.batches[1]!.answer.reject(new Error('closed'));
+    await vi.waitFor(() => expect(settled).toEqual(['posted', 'recorded']), 5_000);
+    expect(ledger.batches).toHaveLength(2);
   });
 });

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from 'node:timers/promises';
-import { Injectable } from '@nestjs/common';
+import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { type Claim, Ledger } from '../ledger/ledger.js';
 import { TaskLogger } from '../task-logger.js';
 
@@ -22,9 +22,10 @@ const MAX_POSTED = 1_000;
  * a busy one pays one round trip for all.
  */
 @Injectable()
-export class Completions {
+export class Completions implements OnApplicationShutdown {
   private waiting: Waiting[] = [];
   private flushing = false;
+  private stopped = false;
   private readonly posted = new Set<Promise<void>>();
 
   constructor(
@@ -64,8 +65,13 @@ export class Completions {
     while (this.posted.size > 0) await Promise.all(this.posted);
   }
 
+  /** Nothing is tried again from now on: the engine's connections end. */
+  onApplicationShutdown(): void {
+    this.stopped = true;
+  }
+
   private async insist(claim: Claim): Promise<void> {
-    for (;;) {
+    while (!this.stopped) {
       try {
         return await this.add(claim);
       } catch (error) {
@@ -98,7 +104,7 @@ export class Completions {
       try {
         return await this.ledger.deleteCompleted(claims);
       } catch (error) {
-        if (performance.now() > giveUpAt) throw error;
+        if (this.stopped || performance.now() > giveUpAt) throw error;
         await wait(RETRY_INTERVAL);
       }
     }
