@@ -303,7 +303,14 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
         await client.query('BEGIN');
         await client.query('SELECT FROM task WHERE id = $1 FOR UPDATE', [id]);
         running.resolve();
-        await eventually(async () => (await engine.database.query('SELECT FROM pg_locks WHERE NOT granted')).length > 0);
+        await eventually(
+          async () =>
+            (
+              await engine.database.query(
+                `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'DELETE FROM task %'`,
+              )
+            ).length > 0,
+        );
         const said = vi.spyOn(Logger.prototype, 'error');
         onTestFinished(() => said.mockRestore());
         await app.close();
