@@ -4,6 +4,7 @@ import { Redis } from 'ioredis';
 import { type INestApplicationContext, Injectable, Logger, Scope } from '@nestjs/common';
 import {
   type DeadTask,
+  type DistributeOptions,
   RetryIn,
   SkipRetry,
   StaleAttempt,
@@ -231,6 +232,41 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       await eventually(async () => (await row(id))?.state === 'dead');
       expect((await row(id))?.reason).toBe('deadline passed');
       expect(abortedAt).toBeGreaterThanOrEqual(deadline.getTime() - 10);
+      expect(callsOf(key)).toHaveLength(1);
+    });
+
+    it('takes no task whose deadline comes before its first attempt', async () => {
+      const app = await engine.distributor();
+      const refused = async (options: DistributeOptions) =>
+        expect(tasksOf(app).distribute(Ordinary, { key: 'late' }, options)).rejects.toThrow(/^test\.ordinary: deadline is not after/);
+      const soon = new Date(Date.now() + 60_000);
+      await refused({ deadline: new Date(Date.now() - 1) });
+      await refused({ deadline: soon, processAt: soon });
+      await refused({ deadline: soon, processIn: '2m' });
+      expect(await all()).toEqual([]);
+    });
+
+    it('buries what is found after its deadline, or is put off until then, and counts no failure for it', async () => {
+      const key = randomUUID();
+      const api = await engine.distributor();
+      const late = await tasksOf(api).distribute(Ordinary, { key }, { deadline: new Date(Date.now() + 300) });
+      await eventually(async () => {
+        const [{ isLate }] = await engine.database.query<{ isLate: boolean }>(
+          `SELECT now() >= (options->>'deadline')::timestamptz AS "isLate" FROM task`,
+        );
+        return isLate;
+      });
+      const app = await engine.worker([Ordinary]);
+      await eventually(async () => (await row(late.id))?.state === 'dead');
+      expect(await row(late.id)).toMatchObject({ reason: 'deadline passed', failures: 0 });
+      expect(callsOf(key)).toHaveLength(0);
+
+      scripts.set(key, () => {
+        throw new RetryIn('1h', 'not ready');
+      });
+      const putOff = await tasksOf(app).distribute(Ordinary, { key }, { deadline: new Date(Date.now() + 60_000) });
+      await eventually(async () => (await row(putOff.id))?.state === 'dead');
+      expect(await row(putOff.id)).toMatchObject({ reason: 'deadline passed', failures: 0 });
       expect(callsOf(key)).toHaveLength(1);
     });
 

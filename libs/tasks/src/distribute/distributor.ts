@@ -138,7 +138,7 @@ export class TaskDistributor {
       version: policy.version,
       requestId: this.correlationId?.() ?? currentTask()?.requestId,
       options: storedOptions(policy, options),
-      ...startOf(options),
+      ...requireTime(startOf(options), options.deadline),
     };
   }
 
@@ -170,6 +170,13 @@ function storedOptions(policy: TaskPolicy, options: Omit<DistributeOptions, 'uni
     ...(kept > 0 && { retention: kept }),
     ...(backoff && { backoff }),
   };
+}
+
+/** @throws RangeError for a task that could make no attempt: no clock but this machine's is at hand here. */
+function requireTime<Start extends { processIn?: number; processAt?: Date }>(start: Start, deadline: Date | undefined): Start {
+  const { processIn = 0, processAt = new Date(Date.now() + processIn) } = start;
+  if (deadline && deadline <= processAt) throw new RangeError('deadline is not after the time of the first attempt');
+  return start;
 }
 
 function startOf({ processIn, processAt }: DistributeOptions): { processIn?: number; processAt?: Date } {

@@ -5,6 +5,7 @@ import { Election } from '../ledger/election.js';
 import { Ledger } from '../ledger/ledger.js';
 import { EngineOptions } from '../options.js';
 import { TasksPool } from '../ledger/tasks-pool.js';
+import { UNCLAIMED } from '../ledger/claims.js';
 import { LEASE, PRESENCE_LOCK } from '../ledger/worker-lease.js';
 
 /** Milliseconds. */
@@ -41,7 +42,7 @@ const UNSERVED = `
     SELECT (SELECT task.queue FROM task WHERE state = 'pending' AND NOT quarantined AND task.queue > named.queue ORDER BY task.queue LIMIT 1)
     FROM named WHERE named.queue IS NOT NULL)
   SELECT queue FROM named WHERE queue <> ALL($1::text[]) AND EXISTS (
-    SELECT FROM task WHERE state = 'pending' AND NOT quarantined AND task.queue = named.queue AND run_at < now() - interval '1 minute')`;
+    SELECT FROM task WHERE state = 'pending' AND NOT quarantined AND task.queue = named.queue AND run_at < now() - interval '1 minute' AND ${UNCLAIMED})`;
 
 /** What one process of all does for the ledger: removes lost workers, deletes what has had its time, and says which queues nobody serves. */
 @Injectable()

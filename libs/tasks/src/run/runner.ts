@@ -56,11 +56,12 @@ interface Ending {
   reason: DeathReason | undefined;
 }
 
-/** The end of an attempt that buries its task. */
+/** The end of an attempt that buries its task; one that no attempt has failed for counts as no failure. */
 class Burial extends Error {
   constructor(
     readonly reason: DeathReason,
     override readonly cause: unknown,
+    readonly isFailure = true,
   ) {
     super(reason);
   }
@@ -133,7 +134,7 @@ export class TaskRunner {
     let result: unknown;
     try {
       if (crashes > CRASH_BUDGET) {
-        throw new Burial('crashed its worker', new Error(`its worker was lost ${crashes} times while running it`));
+        throw new Burial('crashed its worker', new Error(`its worker was lost ${crashes} times while running it`), false);
       }
       attempt.progressed = 'begun';
       result = await this.perform(attempt, task);
@@ -203,7 +204,11 @@ export class TaskRunner {
     }
     if (isA(thrown, RetryIn)) {
       const delay = delayOf(thrown);
-      if (delay !== undefined) return this.putOff(attempt, describeError(thrown).message, delay);
+      if (delay !== undefined) {
+        if (!isTooLate(attempt.delivery, this.clock.now() + delay)) return this.putOff(attempt, describeError(thrown).message, delay);
+        const cause = new TaskTimeout('the handler put its task off until after the deadline');
+        return this.fail(attempt, task, new Burial('deadline passed', cause, false));
+      }
     }
     if (interrupted && thrown === interrupted) {
       if (interrupted.interruption === 'shutdown') return { kind: 'returned' };
@@ -221,6 +226,7 @@ export class TaskRunner {
     const reason = deathOf(error, delivery, this.clock.now() + delay);
     const failure = attempt.failedWith(describeError(isA(error, Burial) ? error.cause : error));
     attempt.ending = { failure, delay, reason };
+    if (isA(error, Burial) && !error.isFailure) attempt.failures = delivery.failures;
     if (reason === undefined) {
       await this.ledger.recordFailure(claim, attempt.attempt, failure.error.message, delay);
       return { kind: 'retry', failure, delay };
@@ -230,7 +236,7 @@ export class TaskRunner {
 
   /** @param task undefined when no hook is to be called. @throws what the ledger throws. */
   private async bury(
-    { delivery, claim, attempt }: Attempt,
+    { delivery, claim, failures }: Attempt,
     failure: AttemptFailure & { reason: DeathReason },
     task: RegisteredTask | undefined,
   ): Promise<Outcome> {
@@ -240,12 +246,12 @@ export class TaskRunner {
     const hook = handler?.onDead && (async (manager: EntityManager) => handler.onDead!(delivery.payload, dead, manager));
     let buried: boolean;
     try {
-      buried = await this.ledger.bury(claim, attempt, reason, dead.error, hook);
+      buried = await this.ledger.bury(claim, failures, reason, dead.error, hook);
     } catch (error) {
       if (!(error instanceof HookFailed)) throw error;
       // Nothing is left of it, and the task is buried all the same.
       this.report('the onDead hook failed', delivery, error.cause);
-      buried = await this.ledger.bury(claim, attempt, reason, dead.error);
+      buried = await this.ledger.bury(claim, failures, reason, dead.error);
     }
     return buried ? { kind: 'buried', failure } : { kind: 'completed', moot: 'the task is done or cancelled' };
   }
@@ -396,9 +402,12 @@ function deathOf(error: unknown, delivery: Delivery, next: number): DeathReason 
   if (isA(error, Burial)) return error.reason;
   if (isA(error, SkipRetry)) return 'retry skipped';
   if (delivery.failures >= delivery.options.maxRetry) return 'retries exhausted';
-  const { deadline } = delivery.options;
-  if (deadline !== undefined && next >= Date.parse(deadline)) return 'deadline passed';
-  return undefined;
+  return isTooLate(delivery, next) ? 'deadline passed' : undefined;
+}
+
+/** @param at milliseconds since 1970. */
+function isTooLate({ options: { deadline } }: Delivery, at: number): boolean {
+  return deadline !== undefined && at >= Date.parse(deadline);
 }
 
 /** @throws Burial for a payload that the task does not take. */
@@ -421,7 +430,7 @@ async function readPayload(delivery: Delivery, { policy }: RegisteredTask): Prom
 function limitTime(attempt: Attempt, now: number): () => void {
   const { timeout, deadline } = attempt.delivery.options;
   const left = deadline === undefined ? Number.POSITIVE_INFINITY : Date.parse(deadline) - now;
-  if (left <= 0) throw new Burial('deadline passed', new TaskTimeout('the deadline passed before the attempt began'));
+  if (left <= 0) throw new Burial('deadline passed', new TaskTimeout('the deadline passed before the attempt began'), false);
   const [limit, interruption] = left < timeout ? [left, 'deadline' as const] : [timeout, 'timeout' as const];
   // A timer holds at most 2³¹ - 1 ms; what is longer than that ends with the process.
   const timer = setTimeout(() => attempt.interrupt(interruption), Math.min(limit, 2 ** 31 - 1));
@@ -442,6 +451,8 @@ class Attempt implements TaskContext {
   interrupted: Interrupted | undefined;
   /** How far the payload's schema, the middleware and the handler have come. */
   progressed: 'not begun' | 'begun' | 'succeeded' = 'not begun';
+  /** How often the task has failed, if this attempt fails. */
+  failures: number;
   /** How it was to end, when it has failed. */
   ending: Ending | undefined;
   private isInTransaction = false;
@@ -457,6 +468,7 @@ class Attempt implements TaskContext {
     this.type = delivery.type;
     this.queue = delivery.queue;
     this.attempt = delivery.failures + 1;
+    this.failures = this.attempt;
     this.maxAttempts = delivery.options.maxRetry + 1;
     this.requestId = delivery.requestId;
   }
