@@ -251,10 +251,10 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       const api = await engine.distributor();
       const late = await tasksOf(api).distribute(Ordinary, { key }, { deadline: new Date(Date.now() + 300) });
       await eventually(async () => {
-        const [{ isLate }] = await engine.database.query<{ isLate: boolean }>(
+        const [found] = await engine.database.query<{ isLate: boolean }>(
           `SELECT now() >= (options->>'deadline')::timestamptz AS "isLate" FROM task`,
         );
-        return isLate;
+        return found?.isLate;
       });
       const app = await engine.worker([Ordinary]);
       await eventually(async () => (await row(late.id))?.state === 'dead');

@@ -73,6 +73,8 @@ interface Held {
  */
 export class QueueClaims {
   private held: Held[] = [];
+  /** Tasks of slots that begin them when it is their turn. */
+  private early: ClaimedTask[] = [];
   private askers: Asker[] = [];
   private waiters: (() => void)[] = [];
   private claiming = false;
@@ -113,8 +115,11 @@ export class QueueClaims {
     if (this.halted) return undefined;
     const quarantined = await this.askQuarantine();
     if (quarantined) return quarantined;
-    const turn = this.held.length > 0 ? this.surroundings.order.turn() : undefined;
-    if (turn) await turn;
+    const { order } = this.surroundings;
+    if (this.held.length > 0) {
+      const begins = order.turn(order.next());
+      if (begins) await begins;
+    }
     const next = this.held.shift();
     if (next) {
       this.begun += 1;
@@ -122,13 +127,26 @@ export class QueueClaims {
       return next.task;
     }
     if (this.isDry || this.halted) return undefined;
-    const { order } = this.surroundings;
-    const isBehind = this.brought > 0;
-    if (isBehind) order.begin();
-    return new Promise<ClaimedTask | undefined>((resolve, reject) => {
-      this.askers.push({ resolve, reject });
-      this.pump();
-    }).finally(() => isBehind && order.end());
+    const turn = order.next();
+    const end = this.brought > 0 ? order.claims(turn) : undefined;
+    let task: ClaimedTask | undefined;
+    let begins: Promise<void> | undefined;
+    try {
+      task = await new Promise<ClaimedTask | undefined>((resolve, reject) => {
+        this.askers.push({ resolve, reject });
+        this.pump();
+      });
+      begins = task && order.turn(turn);
+    } finally {
+      end?.();
+    }
+    if (!task || !begins) return task;
+    this.early.push(task);
+    await begins;
+    // Cancelled or given back meanwhile: there may be another one.
+    if (!this.early.includes(task)) return this.ask();
+    this.early = this.early.filter((other) => other !== task);
+    return task;
   }
 
   /** Resolves when it is worth asking again. */
@@ -163,19 +181,22 @@ export class QueueClaims {
   /** Forgets a task that was cancelled, if it waits here or is on its way. */
   drop(id: string): void {
     this.held = this.held.filter(({ task }) => task.id !== id);
+    this.early = this.early.filter((task) => task.id !== id);
     if (this.claiming) this.dropped.add(id);
   }
 
   /** Gives back what waits here, and what a claim under way brings beyond what is asked for. Resolves when the ledger has what waited. */
   async giveBack(): Promise<void> {
     this.isRecalled = this.claiming;
-    const held = this.held;
+    const tasks = [...this.early, ...this.held.map(({ task }) => task)];
+    this.early = [];
     this.held = [];
-    await Promise.all(held.map(({ task }) => this.surroundings.release({ task })));
+    await Promise.all(tasks.map((task) => this.surroundings.release({ task })));
   }
 
   /** What was claimed is not this process's any more. */
   forget(): void {
+    this.early = [];
     this.held = [];
     this.wakeQuarantine();
   }
