@@ -26,9 +26,11 @@ class Greet implements TaskHandler<z.output<typeof payload>> {
 
 it('runs what an older release has distributed', async () => {
   const { tasks, dataSource, idle } = await startWorker([Greet]);
-  const { id } = await tasks.distribute(Greet, { firstName: 'Grace', lastName: 'Hopper' }, { processIn: '200ms' });
-  // As the release before has written it.
-  await dataSource.query(`UPDATE task SET version = 1, payload = '{"name": "Ada Lovelace"}' WHERE id = $1`, [id]);
+  await dataSource.transaction(async (manager) => {
+    const { id } = await tasks.distribute(Greet, { firstName: 'Grace', lastName: 'Hopper' }, { manager });
+    // As the release before has written it.
+    await manager.query(`UPDATE task SET version = 1, payload = '{"name": "Ada Lovelace"}' WHERE id = $1`, [id]);
+  });
   await idle();
   expect(greeted).toEqual(['Ada of the Lovelaces']);
 });

@@ -9,7 +9,7 @@ import { Waybill } from '../support/waybill.js';
 
 const { createUser, verifyEmail } = UserService.method;
 
-/** A crashed worker's tasks are found one lock and one search later: 22.5 s. */
+/** A crashed worker's tasks are found after its lease, at most 30 s later. */
 const FOUND_WITHIN = 40_000;
 
 /** Processes that are killed in the middle of the main job: one suite for every dispatcher. */

@@ -367,6 +367,37 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       expect(callsOf(key)).toHaveLength(1);
     });
 
+    it.runIf(dispatcher === 'redis')('runs one task at a time that has lost a worker, and buries what has taken five', async () => {
+      const app = await engine.worker([Ordinary, Urgent]);
+      const [innocent, poison, healthy] = [randomUUID(), randomUUID(), randomUUID()];
+      await adminOf(app).pause('default');
+      const distribute = (key: string) => tasksOf(app).distribute(Ordinary, { key });
+      const many = await Promise.all([1, 2, 3, 4].map(() => distribute(innocent)));
+      const { id } = await distribute(poison);
+      await allHandedOut();
+      // As BullMQ counts it when it finds a job whose worker is gone.
+      const redis = new Redis(`redis://${engine.environment['REDIS_ADDRESS']}`);
+      const job = (task: string) => `{${engine.environment['REDIS_PREFIX']}-default}:default:${task}`;
+      await Promise.all([...many.map((task) => redis.hset(job(task.id), 'stc', 1)), redis.hset(job(id), 'stc', 5)]);
+      redis.disconnect();
+      let [running, most] = [0, 0];
+      scripts.set(innocent, async () => {
+        running += 1;
+        most = Math.max(most, running);
+        await wait(100);
+        running -= 1;
+      });
+      await adminOf(app).resume('default');
+      await Promise.all(Array.from({ length: 10 }, () => distribute(healthy)));
+      await eventually(() => callsOf(healthy).length === 10 && callsOf(innocent).length === 4);
+      await Promise.all(many.map((task) => gone(task.id)));
+      expect(most).toBe(1);
+      expect(callsOf(innocent)).toHaveLength(4);
+      await eventually(async () => (await row(id))?.state === 'dead');
+      expect(await row(id)).toMatchObject({ reason: 'crashed its worker', crashes: 4, failures: 0 });
+      expect(callsOf(poison)).toHaveLength(0);
+    });
+
     it.runIf(dispatcher === 'redis')(
       'dispatches anew what the dispatcher has lost, in whole or in part, delayed tasks at their time',
       async () => {

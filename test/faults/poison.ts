@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Violation } from './checker.ts';
 import type { Context, Result, Scenario } from './run.ts';
-import { System } from './system.ts';
+import { type Dispatcher, System } from './system.ts';
 
 /** How many workers a task may take down before it is buried. */
 const MOST_WORKERS = 5;
@@ -12,24 +12,25 @@ const INNOCENTS = { long: 6, transaction: 12, keyed: 12 } as const;
 const RECOVERY = 240_000;
 const RESTART_PAUSE = 500;
 
-/** Tasks that take their process down, or keep it from giving any sign of life: nobody beside them is to suffer, on the ledger. */
+/** Tasks that take their process down, or keep it from giving any sign of life: nobody beside them is to suffer. */
 export function poison(context: Context): Scenario[] {
   const blockFor = context.short ? 20_000 : 60_000;
-  return [
+  return context.dispatchers.flatMap((dispatcher) => [
     // Alone it takes its own time to be found, five times: three minutes.
     ...(context.short ? [3] : [1, 3]).map((workers): Scenario => {
-      const name = `one task that exits its process among 30 others, ${workers} ${workers === 1 ? 'worker' : 'workers'}`;
-      return { name, run: () => runPoison(name, workers, context) };
+      const name = `one task that exits its process among 30 others, ${workers} ${workers === 1 ? 'worker' : 'workers'}, ${dispatcher}`;
+      return { name, run: () => runPoison(name, workers, dispatcher, context) };
     }),
     {
-      name: `an event loop blocked for ${blockFor / 1_000} s beside a second worker`,
-      run: () => runBlocked(`an event loop blocked for ${blockFor / 1_000} s beside a second worker`, blockFor, context),
+      name: `an event loop blocked for ${blockFor / 1_000} s beside a second worker, ${dispatcher}`,
+      run: () =>
+        runBlocked(`an event loop blocked for ${blockFor / 1_000} s beside a second worker, ${dispatcher}`, blockFor, dispatcher, context),
     },
-  ];
+  ]);
 }
 
-async function runPoison(name: string, workers: number, context: Context): Promise<Result> {
-  await using system = await open(name, workers, context);
+async function runPoison(name: string, workers: number, dispatcher: Dispatcher, context: Context): Promise<Result> {
+  await using system = await open(name, workers, dispatcher, context);
   await system.start();
   const deaths = { count: 0 };
   const end = new AbortController();
@@ -84,8 +85,8 @@ async function runPoison(name: string, workers: number, context: Context): Promi
   return { name, violations, recovery: rest.recovery, facts: { 'workers taken': deaths.count, 'crashes of an innocent': worst.crashes } };
 }
 
-async function runBlocked(name: string, blockFor: number, context: Context): Promise<Result> {
-  await using system = await open(name, 2, context, { BLOCK_FOR: String(blockFor) });
+async function runBlocked(name: string, blockFor: number, dispatcher: Dispatcher, context: Context): Promise<Result> {
+  await using system = await open(name, 2, dispatcher, context, { BLOCK_FOR: String(blockFor) });
   await system.start();
   const blocking = randomUUID();
   await system.placeOrders([blocking], 'blocking', false);
@@ -104,6 +105,12 @@ async function runBlocked(name: string, blockFor: number, context: Context): Pro
   return { name, violations, recovery: rest.recovery, facts: { tasks: starts.size } };
 }
 
-function open(name: string, workers: number, { postgres, redis }: Context, environment: Record<string, string> = {}): Promise<System> {
-  return System.open({ name: `poison ${name}`, work: 'orders', workers, dispatcher: 'postgres', postgres, redis, environment });
+function open(
+  name: string,
+  workers: number,
+  dispatcher: Dispatcher,
+  { postgres, redis }: Context,
+  environment: Record<string, string> = {},
+): Promise<System> {
+  return System.open({ name: `poison ${name}`, work: 'orders', workers, dispatcher, postgres, redis, environment });
 }

@@ -13,7 +13,9 @@ import { DispatchControl } from './dispatch/dispatch-control.js';
 import { Dispatcher } from './dispatch/dispatcher.js';
 import { LedgerControl } from './dispatch/ledger-control.js';
 import { LedgerDispatcher } from './dispatch/ledger-dispatcher.js';
+import { QuarantineSlot } from './dispatch/quarantine-slot.js';
 import { TaskQueues } from './dispatch/redis/queues.js';
+import { LostWorkers } from './dispatch/redis/lost-workers.js';
 import { Reconciler } from './dispatch/redis/reconciler.js';
 import { RedisControl } from './dispatch/redis/redis-control.js';
 import { RedisDispatcher } from './dispatch/redis/redis-dispatcher.js';
@@ -103,7 +105,9 @@ const processing: Provider[] = [
   Handover,
   LedgerDispatcher,
   Listener,
+  LostWorkers,
   Maintenance,
+  QuarantineSlot,
   Reconciler,
   RedisDispatcher,
   Relay,
@@ -123,7 +127,7 @@ const processing: Provider[] = [
   {
     // Not providers themselves: a BullModule of the app would find them.
     provide: QUEUE_PROCESSORS,
-    inject: [EngineOptions, TaskRunner, FailedTaskListener, TaskLogger, DatabaseClock],
+    inject: [EngineOptions, TaskRunner, FailedTaskListener, TaskLogger, DatabaseClock, QuarantineSlot],
     useFactory: ({ queueNames }: EngineOptions, ...parts: ConstructorParameters<ReturnType<typeof processorOf>>) =>
       new Map(queueNames.map((queue) => [queue, new (processorOf(queue))(...parts)])),
   },

@@ -18,11 +18,11 @@ export interface Delivery {
   number: number;
   /** The worker that has claimed the task from the ledger; undefined on Redis. */
   claimedBy: number | undefined;
-  /** Whether it comes from the ledger's quarantine, where the next one begins only when the ledger has heard of this one's end. */
+  /** Whether the task has lost a worker: a process runs one such task at a time, and the next one begins only when the ledger has heard of this one's end. */
   quarantined: boolean;
   /** Failed attempts so far, of all generations. */
   failures: number;
-  /** Times a worker was lost while it ran the task: on Redis in this generation. */
+  /** Times a worker was lost while it ran the task in quarantine: on Redis in this generation. */
   crashes: number;
 }
 

@@ -7,6 +7,9 @@ export type WorkerStore = Pick<WorkerOptions, 'connection' | 'prefix'>;
 export abstract class Dispatcher {
   abstract readonly name: 'ledger' | 'redis';
 
+  /** The name under which this process fetches jobs, where the store knows no better who holds one. */
+  abstract readonly claimant: string | undefined;
+
   /** Called when this process was taken for dead, and others run what it runs. */
   onLost: () => void = () => undefined;
 

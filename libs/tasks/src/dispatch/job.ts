@@ -75,6 +75,7 @@ export function jobOf(task: PendingTask, now: number): { name: string; data: Job
 /** The delivery that a started job is. */
 export function deliveryOf(job: Job<JobData>): Delivery {
   const { payload, options, createdAt, version = 1, failures = 0, requestId, keep = false, claimedBy, quarantined = false } = job.data;
+  const isOnLedger = claimedBy !== undefined;
   const { id, generation } = taskOf(job.id!);
   return {
     id,
@@ -89,8 +90,9 @@ export function deliveryOf(job: Job<JobData>): Delivery {
     generation,
     number: job.attemptsStarted,
     claimedBy,
-    quarantined,
+    // On Redis a job that has lost a worker is in quarantine; of the first one nobody knows whose fault it was.
+    quarantined: isOnLedger ? quarantined : job.stalledCounter > 0,
     failures: failures + job.attemptsMade,
-    crashes: job.stalledCounter,
+    crashes: isOnLedger ? job.stalledCounter : Math.max(0, job.stalledCounter - 1),
   };
 }

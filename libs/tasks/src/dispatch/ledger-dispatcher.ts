@@ -18,7 +18,8 @@ import { StartOrder } from './start-order.js';
 export class LedgerDispatcher extends Dispatcher {
   readonly name = 'ledger';
   readonly needsRightClock = false;
-  private readonly slot = new QuarantineSlot();
+  /** A claim is in the row. */
+  readonly claimant = undefined;
   private readonly queues: ReadonlyMap<string, QueueClaims>;
   private readonly releases: Releases;
 
@@ -29,6 +30,7 @@ export class LedgerDispatcher extends Dispatcher {
     private readonly lease: WorkerLease,
     private readonly listener: Listener,
     private readonly takeover: Takeover,
+    private readonly slot: QuarantineSlot,
     logger: TaskLogger,
   ) {
     super();

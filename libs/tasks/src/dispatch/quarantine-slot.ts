@@ -1,4 +1,7 @@
+import { Injectable } from '@nestjs/common';
+
 /** A process runs one task at a time that has lost a worker: should it take this one down, it takes no other such task with it. */
+@Injectable()
 export class QuarantineSlot {
   /** Called when another one may begin. */
   onFree: () => void = () => undefined;

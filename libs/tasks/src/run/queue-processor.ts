@@ -7,12 +7,20 @@ import { DatabaseClock } from '../ledger/database-clock.js';
 import type { AttemptFailure, Delivery } from '../dispatch/delivery.js';
 import { deliveryOf, type JobData, taskOf } from '../dispatch/job.js';
 import { TaskLogger } from '../task-logger.js';
+import { QuarantineSlot } from '../dispatch/quarantine-slot.js';
 import { TaskRunner } from './runner.js';
 import { TaskWorker } from './task-worker.js';
 
-/** Milliseconds. A crashed worker's tasks are found at the latest one lock and one search after the crash: within 25 s. */
-const LOCK_DURATION = 15_000;
-const STALLED_INTERVAL = 7_500;
+/**
+ * Milliseconds. The locks of a worker that is lost are taken away ({@link LostWorkers}), and the next search finds its
+ * tasks; they run out only where nobody could do that, later than a silent worker is taken for dead.
+ */
+const LOCK_DURATION = 150_000;
+const LOCK_RENEW_TIME = 7_500;
+const STALLED_INTERVAL = 3_000;
+
+/** How long a task in quarantine waits at least for another one to end, and at most. Milliseconds. */
+const QUARANTINE_DELAY = [500, 1_000] as const;
 
 /** Seconds that a wait for an empty queue may block. */
 const BLOCK = 5;
@@ -20,6 +28,8 @@ const BLOCK = 5;
 const workerOptions = {
   autorun: false,
   lockDuration: LOCK_DURATION,
+  // Often, to learn soon of a lock that is gone: Redis has lost the job, and another worker is given it.
+  lockRenewTime: LOCK_RENEW_TIME,
   stalledInterval: STALLED_INTERVAL,
   drainDelay: BLOCK,
   runRetryDelay: 1_000,
@@ -57,12 +67,29 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
     private readonly failedTaskListener: FailedTaskListener,
     private readonly taskLogger: TaskLogger,
     private readonly clock: DatabaseClock,
+    private readonly slot: QuarantineSlot,
   ) {
     super();
   }
 
   override async process(job: Job<JobData>, token?: string): Promise<{ moot: string } | undefined> {
     const delivery = deliveryOf(job);
+    // On the ledger the slot is taken with the claim.
+    const isToTakeSlot = delivery.quarantined && delivery.claimedBy === undefined;
+    if (!isToTakeSlot) return this.run(job, delivery, token);
+    if (!this.slot.isFree) {
+      const [least, most] = QUARANTINE_DELAY;
+      await this.putOff(job, least + Math.random() * (most - least), token);
+    }
+    this.slot.take();
+    try {
+      return await this.run(job, delivery, token);
+    } finally {
+      this.slot.free();
+    }
+  }
+
+  private async run(job: Job<JobData>, delivery: Delivery, token: string | undefined): Promise<{ moot: string } | undefined> {
     await faultPoint('worker.after-fetch');
     const outcome = await this.runner.run(delivery);
     switch (outcome.kind) {
@@ -74,8 +101,7 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
         throw new BuriedAttempt(outcome.failure);
       case 'snooze':
         if (!outcome.routine) this.taskLogger.snoozed(delivery, outcome.reason, outcome.delay);
-        await this.worker.insist(() => job.moveToDelayed(Date.now() + this.corrected(delivery, outcome.delay), token));
-        throw new DelayedError();
+        return this.putOff(job, this.corrected(delivery, outcome.delay), token);
       case 'returned':
         await this.worker.insist(() => job.moveToWait(token));
         throw new WaitingError();
@@ -83,6 +109,12 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
         // Neither completed nor failed is ours to say any more.
         throw new WaitingError();
     }
+  }
+
+  /** @throws DelayedError which tells BullMQ so. */
+  private async putOff(job: Job<JobData>, delay: number, token: string | undefined): Promise<never> {
+    await this.worker.insist(() => job.moveToDelayed(Date.now() + delay, token));
+    throw new DelayedError();
   }
 
   /** On Redis, BullMQ adds it to what this machine's clock says, which may have gone wrong while the task ran. */

@@ -59,15 +59,17 @@ export class TaskProcessor {
    * Begins to run tasks; the workers must exist.
    *
    * @param dispatcher.mayFetch whether tasks may be taken at the moment; {@link resume} says that they may again.
+   * @param dispatcher.claimant the name under which they are taken.
    * @param dispatcher.regained called with a queue whose dispatcher was away and is back.
    */
-  start(dispatcher: Pick<Dispatcher, 'mayFetch' | 'regained'>): void {
+  start(dispatcher: Pick<Dispatcher, 'mayFetch' | 'regained' | 'claimant'>): void {
     this.dispatcher = dispatcher;
     for (const { worker } of this.processors.values()) {
       this.workers.set(worker.name, worker);
       worker.onAnswer = () => {
         if (this.logger.well(worker.name)) dispatcher.regained(worker.name);
       };
+      worker.claimant = () => dispatcher.claimant;
       worker.mayFetch = () => dispatcher.mayFetch();
       worker.begin().catch((error: unknown) => this.logger.failed('the search for stalled tasks did not start', error));
     }

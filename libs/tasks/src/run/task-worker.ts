@@ -21,6 +21,8 @@ const RETRY_INTERVAL = 500;
 export class TaskWorker extends Worker<JobData> {
   /** Called whenever the dispatcher has answered. */
   onAnswer: () => void = () => undefined;
+  /** Under which name jobs are fetched. */
+  claimant: () => string | undefined = () => undefined;
   /** Asked before every fetch. */
   mayFetch: () => boolean = () => true;
   private halted = false;
@@ -39,6 +41,8 @@ export class TaskWorker extends Worker<JobData> {
       super(name, processor, { ...options, connection: workerConnection(connection as Redis) });
       this.releaseConnection = () => releaseWorkerConnection(connection as Redis);
     }
+    // It changes when this process was taken for dead.
+    Object.defineProperty(this.opts, 'name', { get: () => this.claimant() });
   }
 
   /** Begins what `run()` would begin, but for its loop: lock renewal and the search for crashed workers' jobs. On the ledger a process has a lease instead. */

@@ -1,7 +1,5 @@
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
-import type { Queue } from 'bullmq';
 import { EngineOptions } from '../../options.js';
-import type { JobData } from '../job.js';
 import { queueOptions, redisConnection } from './connection.js';
 import { TaskQueue } from './task-queue.js';
 
@@ -27,13 +25,13 @@ export class TaskQueues implements OnApplicationShutdown {
   }
 
   /** @throws Error when no queue of that name is configured. */
-  of(name: string): Queue<JobData> {
+  of(name: string): TaskQueue {
     const queue = this.queues.get(name);
     if (!queue) throw new Error(`the queue "${name}" is not one of this app's (${this.names.join(', ')})`);
     return queue;
   }
 
-  all(): Queue<JobData>[] {
+  all(): TaskQueue[] {
     return [...this.queues.values()];
   }
 

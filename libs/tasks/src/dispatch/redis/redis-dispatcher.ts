@@ -1,12 +1,14 @@
 import { Injectable } from '@nestjs/common';
 import { DatabaseClock } from '../../ledger/database-clock.js';
+import { WorkerLease } from '../../ledger/worker-lease.js';
 import { TaskLogger } from '../../task-logger.js';
 import { Dispatcher, type WorkerStore } from '../dispatcher.js';
+import { LostWorkers } from './lost-workers.js';
 import { TaskQueues } from './queues.js';
 import { Reconciler } from './reconciler.js';
 import { Relay } from './relay.js';
 
-/** BullMQ on Redis: the relay fills it, and the reconciler finds what it has lost. */
+/** BullMQ on Redis: the relay fills it, the reconciler finds what it has lost, and it is told whose workers are. */
 @Injectable()
 export class RedisDispatcher extends Dispatcher {
   readonly name = 'redis';
@@ -17,10 +19,16 @@ export class RedisDispatcher extends Dispatcher {
     private readonly queues: TaskQueues,
     private readonly relay: Relay,
     private readonly reconciler: Reconciler,
+    private readonly lease: WorkerLease,
+    private readonly lostWorkers: LostWorkers,
     private readonly clock: DatabaseClock,
     private readonly logger: TaskLogger,
   ) {
     super();
+  }
+
+  get claimant(): string {
+    return String(this.lease.id);
   }
 
   storeOf(queue: string): WorkerStore {
@@ -32,8 +40,11 @@ export class RedisDispatcher extends Dispatcher {
     for (const queue of this.queues.all()) {
       queue.on('error', (error) => this.logger.trouble(queue.name, error));
     }
+    this.lease.onLost = () => this.onLost();
+    await this.lease.start();
     this.relay.start();
     this.reconciler.start();
+    this.lostWorkers.start();
   }
 
   mayFetch(): boolean {
@@ -48,6 +59,7 @@ export class RedisDispatcher extends Dispatcher {
   halt(): void {}
 
   async stop(): Promise<void> {
-    await Promise.all([this.relay.stop(), this.reconciler.stop()]);
+    await Promise.all([this.relay.stop(), this.reconciler.stop(), this.lostWorkers.stop()]);
+    await this.lease.stop();
   }
 }
