@@ -9,7 +9,7 @@ import { createEngine, type Dispatcher, isAvailable } from '../support/engine.js
 import { eventually } from '../support/eventually.js';
 import { Waybill } from '../support/waybill.js';
 
-/** How long a lost worker's task is left alone: a lease, or a lock and the search for it; and some more. Milliseconds. */
+/** How long a lost worker's task is left alone: a lease, and some more. Milliseconds. */
 const LEFT_ALONE = 25_000;
 
 /** What runs until the test lets it end, by the dispatcher that it came from. */
@@ -67,7 +67,7 @@ describe.concurrent.each(['postgres', 'redis'] as const)('a worker whose clock i
     const worthwhile = await distribute(0, { deadline: new Date((await databaseTime()) + 60_000).toISOString() });
     if (onRedis) {
       // It relays, by the time of the database; and takes nothing.
-      await eventually(async () => (await stateOf(later)) === 'dispatched');
+      for (const id of [later, worthwhile]) await eventually(async () => (await stateOf(id)) === 'dispatched');
       const redis = new Redis(`redis://${waybill.environment['REDIS_ADDRESS']}`);
       const score = await redis.zscore(`{${waybill.environment['REDIS_PREFIX']}-default}:default:delayed`, later);
       redis.disconnect();

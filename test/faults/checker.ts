@@ -35,6 +35,9 @@ export const RECOVERY_BOUND = 30_000;
 /** How long a mail may be under way, from the handler to the server, on a busy machine. */
 const MAIL_PATIENCE = 3_000;
 
+/** How long the end of a handler may be unknown to the ledger: its deletion is gathered with others, on a busy machine. Milliseconds. */
+const UNHEARD = 1_000;
+
 /** Judges a run by its history and by what the database holds at its end. It knows nothing of how the engine works. */
 export function judge(history: History, final: FinalState, allowances: Allowances): Violation[] {
   return [
@@ -131,18 +134,20 @@ function judgeFences(history: History, final: FinalState): Violation[] {
 /**
  * The failed attempts of a task are counted upwards, and none ends after the
  * task was done. A gap is no fault: where the dispatcher's answer is lost, so is
- * the line that the worker would have logged.
+ * the line that the worker would have logged. Nor is a second end where the worker
+ * that logged the first was killed before the ledger could have heard of it.
  */
 function judgeAttempts(history: History): Violation[] {
   const violations: Violation[] = [];
+  const kills = history.of('process').filter(({ what, how }) => what === 'exited' && how === 'SIGKILL');
   for (const [task, attempts] of Map.groupBy(history.of('attempt'), (attempt) => attempt.task)) {
     let failed = 0;
     let done: string | undefined;
-    for (const { outcome, attempt } of attempts) {
+    for (const { outcome, attempt, pid, at } of attempts) {
       if (outcome === 'moot') continue;
       if (done !== undefined) violations.push({ kind: 'order of attempts', about: task, detail: `${outcome} after it was ${done}` });
       if (outcome === 'completed') {
-        done = outcome;
+        done = kills.some((kill) => kill.pid === pid && kill.at >= at && kill.at <= at + UNHEARD) ? undefined : outcome;
         continue;
       }
       if (attempt <= failed)
