@@ -12,6 +12,11 @@ const { createUser, verifyEmail } = UserService.method;
 /** A crashed worker's tasks are found after its lease, at most 30 s later. */
 const FOUND_WITHIN = 40_000;
 
+/** The connection of the elected worker. */
+const ELECTED = `
+  SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+  WHERE locktype = 'advisory' AND classid = 730945301 AND granted AND datname = current_database()`;
+
 /** Processes that are killed in the middle of the main job: one suite for every dispatcher. */
 export function describeCrashes(dispatcher: Dispatcher): void {
   describe.skipIf(!isAvailable(dispatcher))(`a crash, with the queues in ${dispatcher}`, { concurrent: true, timeout: 120_000 }, () => {
@@ -65,6 +70,26 @@ export function describeCrashes(dispatcher: Dispatcher): void {
 
         await waybill.startWorker();
         await waybill.mail.mailTo(person.email, 2, FOUND_WITHIN);
+        await expectMailed(waybill, person.email);
+      } finally {
+        await waybill.close();
+      }
+    });
+
+    it('of an elected worker that hangs, is found by the others', async () => {
+      const waybill = await Waybill.start(dispatcher);
+      try {
+        const { worker } = waybill;
+        await eventually(async () => (await waybill.database.query(ELECTED)).length === 1);
+        const person = somebody();
+        waybill.mail.when(person.email, 'hang');
+        await waybill.http.call(createUser, person);
+        await eventually(() => waybill.mail.triesTo(person.email).length === 1);
+        worker.signal('SIGSTOP');
+        // As if that had been more than two minutes ago.
+        await waybill.database.query(`UPDATE task_worker SET lease_until = now() - interval '3 minutes'`);
+        waybill.mail.when(person.email, 'accept');
+        await waybill.startWorker();
         await expectMailed(waybill, person.email);
       } finally {
         await waybill.close();

@@ -3,6 +3,7 @@ import { EngineOptions } from '../options.js';
 import { Loop } from '../loop.js';
 import { TaskLogger } from '../task-logger.js';
 import { Listener } from './listener.js';
+import { LEASE, PRESENCE_LOCK, SILENCE } from './worker-lease.js';
 
 /** The first of two keys of an advisory lock, any number; the second stands for the queues. */
 const ELECTION_LOCK = 730_945_301;
@@ -10,9 +11,22 @@ const ELECTION_LOCK = 730_945_301;
 const INTERVAL = 5_000;
 
 /**
+ * Ends the connection of the elected process when nothing was heard of it for so
+ * long that it is taken for dead. It hangs, and its machine, which still answers
+ * for it, would keep the election for it: nobody would remove it, least of all itself.
+ */
+const END_SILENT = `
+  SELECT pg_terminate_backend(elected.pid) FROM pg_locks AS elected
+  JOIN pg_locks AS present ON present.pid = elected.pid JOIN task_worker ON task_worker.id = present.objid
+  WHERE elected.locktype = 'advisory' AND elected.classid = ${ELECTION_LOCK} AND elected.objid = hashtext($1)::oid AND elected.granted
+    AND present.locktype = 'advisory' AND present.classid = ${PRESENCE_LOCK} AND lease_until < now() - ${SILENCE - LEASE} * interval '1 ms'
+    AND elected.database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
+
+/**
  * Elects one process of all that serve the same queues, for what one alone should do. The lock
  * goes with the connection, so that another one is elected within some seconds of
- * the end of the process, or some 15 s of its machine's.
+ * the end of the process, or some 15 s of its machine's; or of one that hangs when
+ * that is taken for dead.
  */
 @Injectable()
 export class Election {
@@ -56,6 +70,7 @@ export class Election {
       `SELECT pg_try_advisory_lock(${ELECTION_LOCK}, hashtext($1)) AS elected`,
       [this.queues],
     );
-    if (rows[0]!.elected && this.listener.connection === connection) this.electedAt = performance.now();
+    if (!rows[0]!.elected) await connection.query(END_SILENT, [this.queues]);
+    else if (this.listener.connection === connection) this.electedAt = performance.now();
   }
 }

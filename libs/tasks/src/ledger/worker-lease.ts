@@ -10,6 +10,8 @@ import { TasksPool } from './tasks-pool.js';
 
 /** How long a worker is taken to be alive without a word of it. Milliseconds. */
 export const LEASE = 15_000;
+/** After so long without a renewal a worker is taken for dead although its connection is there: a process that hangs. Milliseconds. */
+export const SILENCE = 120_000;
 const RENEWAL_INTERVAL = 3_000;
 const RETRY_INTERVAL = 500;
 

@@ -6,16 +6,13 @@ import { Ledger } from '../ledger/ledger.js';
 import { EngineOptions } from '../options.js';
 import { TasksPool } from '../ledger/tasks-pool.js';
 import { UNCLAIMED } from '../ledger/claims.js';
-import { LEASE, PRESENCE_LOCK } from '../ledger/worker-lease.js';
+import { LEASE, PRESENCE_LOCK, SILENCE } from '../ledger/worker-lease.js';
 
 /** Milliseconds. */
 const INTERVAL = 2_000;
 const PURGE_INTERVAL = 5_000;
 const PURGE_SIZE = 1_000;
 const UNSERVED_INTERVAL = 10_000;
-
-/** After so long without a renewal a worker is taken for dead although its connection is there: a process that hangs. Milliseconds. */
-const SILENCE = 120_000;
 
 /**
  * Removes the workers that are lost, so that what they had claimed is void. A lease
