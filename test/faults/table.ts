@@ -24,7 +24,7 @@ interface Total {
   slowest: number;
 }
 
-/** The table at the end. */
+/** The table at the end, and the broken ones once more. */
 export function summary(results: readonly (Result & { section: string })[], took: number): string {
   const lines = [
     '',
@@ -41,6 +41,7 @@ export function summary(results: readonly (Result & { section: string })[], took
   lines.push(
     '',
     `${results.length} scenarios in ${Math.round(took / 1_000)} s: ${results.length === 0 ? 'NOTHING WAS RUN' : broken.length === 0 ? 'every promise kept' : `${broken.length} BROKEN`}`,
+    ...broken.map((result) => row(result.section, result)),
   );
   return lines.join('\n');
 }
