@@ -1,9 +1,11 @@
 /** Whatever makes tasks: the product's distributor as an api has it, and its anchors, a bare INSERT and a bare `queue.add`. */
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Queue } from 'bullmq';
 import pg from 'pg';
+import { from as copyFrom } from 'pg-copy-streams';
 import { DataSource } from 'typeorm';
 import { v7 as uuidv7 } from 'uuid';
 import { answer } from '../lib/contestant.ts';
@@ -80,6 +82,25 @@ const add: Make = async (number) => {
 
 const ways: Record<string, Make> = { withOrder, inTransaction, alone, bareTransaction, bareStatement, add };
 
+/** All of them in one transaction. */
+const atOnce: Record<string, (count: number) => Promise<void>> = {
+  distributeMany: async (count) => {
+    const payloads = Array.from({ length: count }, (_, number) => ({ number }));
+    await dataSource.transaction((manager) => tasks.distributeMany(NoOp, payloads, { manager }));
+  },
+  copy: async (count) => {
+    const client = await pool.connect();
+    try {
+      await client.query('BEGIN');
+      const rows = Array.from({ length: count }, (_, number) => `${rowOf(number).join('\t')}\n`);
+      await pipeline([rows.join('')], client.query(copyFrom('COPY bench_task (id, type, queue, payload, version, options) FROM STDIN')));
+      await client.query('COMMIT');
+    } finally {
+      client.release();
+    }
+  },
+};
+
 /** The moment before the commit, or the add, is sent: where the waiting for the task begins. */
 const marked: Record<string, (number: number, mark: () => void) => Promise<void>> = {
   distribute: (number, mark) =>
@@ -104,6 +125,12 @@ answer({
     };
     await Promise.all(Array.from({ length: producers }, produce));
     return { startedAt, seconds: (now() - startedAt) / 1_000 };
+  },
+  /** Makes `count` tasks in one transaction. @returns the seconds that it took. */
+  makeAtOnce: async ({ way, count }: { way: string; count: number }) => {
+    const startedAt = now();
+    await atOnce[way]!(count);
+    return (now() - startedAt) / 1_000;
   },
   /** Makes tasks at a steady rate, whatever becomes of them. @returns when each was committed or added. */
   pace: async ({ way, count, interval }: { way: string; count: number; interval: number }) => {

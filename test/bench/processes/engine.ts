@@ -85,7 +85,9 @@ answer({
     const ended = tally.expectSome(count);
     const startedAt = now();
     await resume();
-    const endedAt = await ended;
+    await ended;
+    await recorded();
+    const endedAt = now();
     await pause();
     while (tally.counts.done < tally.counts.runs) await wait(10);
     return { seconds: (endedAt - startedAt) / 1_000, ...tally.counts };

@@ -22,7 +22,7 @@ interface Backlog {
 }
 
 /** What a contestant answers to `runSome`. */
-type SomeRun = { seconds: number; runs: number; unique: number; done: number };
+export type SomeRun = { seconds: number; runs: number; unique: number; done: number };
 
 /** What a task costs, ledger and all, while others wait: microseconds a task, beside the same with few waiting. */
 export const backlog: Work = {

@@ -1,5 +1,6 @@
 import type { Work } from '../lib/work.ts';
 import { backlog } from './backlog.ts';
+import { backlogOnLedger } from './backlog-on-ledger.ts';
 import { calls, signUps } from './calls.ts';
 import { distribute } from './distribute.ts';
 import { engine } from './engine.ts';
@@ -8,6 +9,7 @@ import { latency } from './latency.ts';
 import { postgresDispatcher } from './postgres-dispatcher.ts';
 import { relay } from './relay.ts';
 import { shares, sharesOnPostgres } from './shares.ts';
+import { snapshot } from './snapshot.ts';
 import { wholeWay } from './whole-way.ts';
 
 /** In the order of the table. */
@@ -22,6 +24,8 @@ export const works: readonly Work[] = [
   signUps,
   calls,
   backlog,
+  backlogOnLedger,
+  snapshot,
   postgresDispatcher,
   footprint,
 ];

@@ -5,6 +5,7 @@ import { alternate, type Figure, figureOf } from '../lib/figure.ts';
 import { addAll, plainJob, productJob, productQueue, range } from '../lib/jobs.ts';
 import { insertRows } from '../lib/ledger-rows.ts';
 import { round } from '../lib/report.ts';
+import type { Database } from '../lib/stack.ts';
 import { median } from '../lib/statistics.ts';
 import { assertExact } from '../lib/tally.ts';
 import type { Work } from '../lib/work.ts';
@@ -94,34 +95,47 @@ export const shares: Work = {
   },
 };
 
-/**
- * The same without Redis, ledger and all. There is no plain Worker beside it: what
- * is judged is the order, and the anchor is what the weights say.
- */
+/** The same without Redis, ledger and all, beside an engine that has all of it in one queue. */
 export const sharesOnPostgres: Work = {
   name: 'shares-on-postgres',
   async run({ stack, pairs, count }): Promise<Figure[]> {
     const total = count(20_000);
     const first = Math.round(total * SHARE);
     const judged = judgedOf(total);
-    const database = await stack.createDatabase();
-    await using engine = await Contestant.start('engine', {
-      ...productEnvironment,
-      DATABASE_URL: database.url,
-      QUEUE_WEIGHTS: 'critical=10,default=5',
-      WORKER_CONCURRENCY: String(SLOTS),
-    });
-    const runs: Fairness[] = [];
-    // The first run warms up, as in all works.
-    for (let turn = 0; turn <= pairs; turn++) {
+    const start = async (weights: string) => {
+      const database = await stack.createDatabase();
+      const environment = { DATABASE_URL: database.url, QUEUE_WEIGHTS: weights, WORKER_CONCURRENCY: String(SLOTS) };
+      return { database, engine: await Contestant.start('engine', { ...productEnvironment, ...environment }) };
+    };
+    const two = await start('critical=10,default=5');
+    await using twoQueues = two.engine;
+    const one = await start('default=1');
+    await using oneQueue = one.engine;
+    const measure = async (engine: Contestant, database: Database, firstQueue: string) => {
       await engine.ask('pause');
-      await insertRows(database, first, 'pending', 0, 'critical');
+      await insertRows(database, first, 'pending', 0, firstQueue);
       await insertRows(database, total - first, 'pending', first, 'default');
       const run = await engine.ask<Run>('run', { count: total });
       assertExact('shares on Postgres', run, total);
-      if (turn > 0) runs.push(fairnessOf(run.order.slice(0, judged + 3 * SLOTS)));
-    }
+      return { rate: total / run.seconds, order: run.order };
+    };
+    const measured = await alternate(
+      pairs,
+      () => measure(twoQueues, two.database, 'critical'),
+      () => measure(oneQueue, one.database, 'default'),
+    );
+    const fairness = measured.map(([{ order }]) => fairnessOf(order.slice(0, judged + 3 * SLOTS)));
     return [
+      figureOf(
+        {
+          work: 'shares-on-postgres',
+          name: 'two contended queues on the ledger, weights 10 and 5, 15 slots',
+          anchor: 'the same in one queue',
+          unit: 'tasks/s',
+          aim: { kind: 'at least', bound: 0.9 },
+        },
+        measured.map(([two, one]) => [two.rate, one.rate]),
+      ),
       figureOf(
         {
           work: 'shares-on-postgres',
@@ -131,9 +145,9 @@ export const sharesOnPostgres: Work = {
           comparedUnit: 'starts',
           compare: (ours) => ours,
           aim: { kind: 'at most', bound: 5 },
-          note: `over the first ${judged} starts: share of the first queue ${shareOf(runs)}, wanted ${SHARE.toFixed(4)}`,
+          note: `over the first ${judged} starts: share of the first queue ${shareOf(fairness)}, wanted ${SHARE.toFixed(4)}`,
         },
-        runs.map(({ deviation }) => [deviation, 0]),
+        fairness.map(({ deviation }) => [deviation, 0]),
       ),
     ];
   },
