@@ -18,6 +18,10 @@ const REFILL = 0.75;
 const HOLD = 30;
 /** The same while there is no process elsewhere. Milliseconds; one that comes meanwhile waits for so long. */
 const HOLD_ALONE = 1_000;
+/** For how long starts of other queues wait for a claim of one whose turn is before theirs. Milliseconds; less than a claimed task may wait. */
+const PATIENCE = 25;
+/** The same while there is no process elsewhere, which could have begun what waits. Milliseconds. */
+const PATIENCE_ALONE = 250;
 /** For how long nothing is claimed ahead after that. Milliseconds. */
 const CALM = 200;
 /** When no claim was made for so long, nothing is known any more of the rate at which tasks are begun. Milliseconds. */
@@ -113,25 +117,33 @@ export class QueueClaims {
   /** A task to begin now; undefined when there is none. @throws what the database says. */
   async ask(): Promise<ClaimedTask | undefined> {
     if (this.halted) return undefined;
-    const quarantined = await this.askQuarantine();
-    if (quarantined) return quarantined;
     const { order } = this.surroundings;
-    if (this.held.length > 0) {
-      const begins = order.turn(order.next());
-      if (begins) await begins;
-    }
-    const next = this.held.shift();
-    if (next) {
-      this.begun += 1;
-      if (this.held.length <= this.ahead * REFILL) this.pump();
-      return next.task;
-    }
-    if (this.isDry || this.halted) return undefined;
     const turn = order.next();
-    const end = this.brought > 0 ? order.claims(turn) : undefined;
+    let end: (() => void) | undefined;
+    // Not for a queue of which nothing is known: it may be empty.
+    const holdUpOthers = () => {
+      if (this.brought > 0) end ??= order.claims(turn, this.hold === HOLD_ALONE ? PATIENCE_ALONE : PATIENCE);
+    };
     let task: ClaimedTask | undefined;
     let begins: Promise<void> | undefined;
     try {
+      if (this.mayAskQuarantine) {
+        holdUpOthers();
+        const quarantined = await this.askQuarantine();
+        if (quarantined) return quarantined;
+      }
+      if (this.held.length > 0) {
+        const mayBegin = order.turn(turn);
+        if (mayBegin) await mayBegin;
+      }
+      const next = this.held.shift();
+      if (next) {
+        this.begun += 1;
+        if (this.held.length <= this.ahead * REFILL) this.pump();
+        return next.task;
+      }
+      if (this.isDry || this.halted) return undefined;
+      holdUpOthers();
       task = await new Promise<ClaimedTask | undefined>((resolve, reject) => {
         this.askers.push({ resolve, reject });
         this.pump();
@@ -215,12 +227,14 @@ export class QueueClaims {
     return performance.now() < this.dryUntil;
   }
 
+  private get mayAskQuarantine(): boolean {
+    return this.surroundings.slot.isFree && (this.mayHoldQuarantined || performance.now() - this.lookedAtQuarantine > POLL_INTERVAL);
+  }
+
   private async askQuarantine(): Promise<ClaimedTask | undefined> {
     const { slot, claims, worker } = this.surroundings;
-    const now = performance.now();
-    if (!slot.isFree || !(this.mayHoldQuarantined || now - this.lookedAtQuarantine > POLL_INTERVAL)) return undefined;
     slot.take();
-    this.lookedAtQuarantine = now;
+    this.lookedAtQuarantine = performance.now();
     this.mayHoldQuarantined = false;
     const claim = { worker: worker(), number: claims.nextNumber() };
     let task: ClaimedTask | undefined;

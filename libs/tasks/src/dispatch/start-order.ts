@@ -1,7 +1,5 @@
-/** How many starts may overtake those that wait for their claims. */
-const OVERTAKING = 2;
-/** For how long it holds up the others then. Milliseconds; less than a claimed task may wait, or what waits here would go back. */
-const PATIENCE = 25;
+/** How many starts may overtake those that wait for their claims; what the picker's choices deviate comes on top. */
+const OVERTAKING = 1;
 
 /** A start, in the order in which slots were chosen for their queues. */
 export interface Turn {
@@ -10,7 +8,8 @@ export interface Turn {
 
 /** A start that waits for a claim. */
 interface Claiming extends Turn {
-  readonly since: number;
+  /** Until when it holds up the others. */
+  readonly until: number;
 }
 
 /** A start that has its task, and waits for those before it. */
@@ -22,12 +21,12 @@ interface Waiting extends Turn {
  * Keeps the starts of the queues in the order in which their slots were chosen.
  * Where one queue has to claim first, while another one has tasks in hand or its
  * claim is answered sooner, the other one would run ahead of its share: so it
- * waits, after some starts, for a moment. A claim that hangs holds nobody up for
- * longer than that.
+ * waits, after one start, for a moment. A claim that hangs holds nobody up for
+ * longer than it was given.
  */
 export class StartOrder {
   private count = 0;
-  /** In the order of their numbers, since they begin to wait as soon as they have one. */
+  /** In the order of their numbers, as are the next. */
   private claiming: Claiming[] = [];
   private waiting: Waiting[] = [];
   /** The numbers of those that have begun before their turn. */
@@ -39,10 +38,15 @@ export class StartOrder {
     return { number: ++this.count };
   }
 
-  /** For a start that waits for a claim, which is sure to bring something as far as is known. @returns what ends the wait. */
-  claims({ number }: Turn): () => void {
-    const start = { number, since: performance.now() };
-    this.claiming.push(start);
+  /**
+   * For a start that waits for a claim, which is sure to bring something as far as is known.
+   *
+   * @param patience for how long it may hold up others: less than a claimed task may wait, or what waits here would go back. Milliseconds.
+   * @returns what ends the wait.
+   */
+  claims({ number }: Turn, patience: number): () => void {
+    const start = { number, until: performance.now() + patience };
+    insert(this.claiming, start);
     return () => {
       this.claiming = this.claiming.filter((other) => other !== start);
       this.release();
@@ -53,8 +57,7 @@ export class StartOrder {
   turn({ number }: Turn): Promise<void> | undefined {
     if (this.mayBegin(number)) return undefined;
     return new Promise((begin) => {
-      const index = this.waiting.findIndex((other) => other.number > number);
-      this.waiting.splice(index < 0 ? this.waiting.length : index, 0, { number, begin });
+      insert(this.waiting, { number, begin });
       this.watch();
     });
   }
@@ -76,10 +79,10 @@ export class StartOrder {
 
   private forgetHanging(): void {
     const now = performance.now();
-    while (this.claiming.length > 0 && now >= this.claiming[0]!.since + PATIENCE) this.claiming.shift();
+    this.claiming = this.claiming.filter(({ until }) => now < until);
   }
 
-  /** Those that wait are not held up for longer than {@link PATIENCE}. */
+  /** Those that wait are held up for as long as those that claim may do so. */
   private watch(): void {
     const [first] = this.claiming;
     if (!first || this.waiting.length === 0 || this.timer) return;
@@ -87,6 +90,12 @@ export class StartOrder {
       this.timer = undefined;
       this.release();
     };
-    this.timer = setTimeout(end, first.since + PATIENCE - performance.now());
+    this.timer = setTimeout(end, first.until - performance.now());
   }
+}
+
+/** By number. */
+function insert<T extends Turn>(turns: T[], turn: T): void {
+  const index = turns.findIndex(({ number }) => number > turn.number);
+  turns.splice(index < 0 ? turns.length : index, 0, turn);
 }
