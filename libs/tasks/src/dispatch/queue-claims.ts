@@ -16,7 +16,7 @@ const AHEAD = 15;
 const REFILL = 0.75;
 /** How long a claimed task may wait until it is given back. Milliseconds; an idle process elsewhere then has it within 50. */
 const HOLD = 30;
-/** The same while there is no process elsewhere. Milliseconds; one that comes meanwhile waits for so long. */
+/** How often it is asked whether there is a process elsewhere, while there is none and claimed tasks wait. Milliseconds; one that comes meanwhile waits for so long. */
 const HOLD_ALONE = 1_000;
 /** For how long starts of other queues wait for a claim of one whose turn is before theirs. Milliseconds; less than a claimed task may wait. */
 const PATIENCE = 25;
@@ -33,7 +33,7 @@ const REWIND_INTERVAL = 250;
 
 /** What {@link QueueClaims} needs of its surroundings. */
 export interface Surroundings {
-  claims: Pick<Claims, 'nextNumber' | 'claim' | 'claimQuarantined' | 'nextDue' | 'undo'>;
+  claims: Pick<Claims, 'nextNumber' | 'claim' | 'claimQuarantined' | 'isAlone' | 'nextDue' | 'undo'>;
   /** The id of this process. */
   worker: () => number;
   slot: QuarantineSlot;
@@ -361,22 +361,30 @@ export class QueueClaims {
     return Math.min(MAX_AHEAD, most, Math.floor(this.rate * (AHEAD + 2 * this.took)));
   }
 
-  /** Gives everything back once the oldest has waited for too long. */
+  /** Gives everything back once the oldest has waited for too long, if somebody else could begin it. */
   private watchHeld(): void {
     const [oldest] = this.held;
     if (!oldest || this.holdTimer) return;
-    this.holdTimer = setTimeout(
-      () => {
+    const end = () =>
+      void this.endHold().finally(() => {
         this.holdTimer = undefined;
-        const [oldest] = this.held;
-        if (!oldest || this.halted) return;
-        if (performance.now() < oldest.since + this.hold) return this.watchHeld();
-        this.calmUntil = performance.now() + CALM;
-        this.ahead = 0;
-        void this.giveBack();
-      },
-      oldest.since + this.hold - performance.now(),
-    );
+        this.watchHeld();
+      });
+    this.holdTimer = setTimeout(end, oldest.since + this.hold - performance.now());
+  }
+
+  private async endHold(): Promise<void> {
+    const isOver = () => !this.halted && this.held.length > 0 && performance.now() >= this.held[0]!.since + this.hold;
+    if (!isOver()) return;
+    // Where nobody can be asked, somebody may be there.
+    if (this.hold === HOLD_ALONE && (await this.surroundings.claims.isAlone().catch(() => false))) {
+      const since = performance.now();
+      this.held = this.held.map(({ task }) => ({ task, since }));
+    } else if (isOver()) {
+      this.calmUntil = performance.now() + CALM;
+      this.ahead = 0;
+      await this.giveBack();
+    }
   }
 
   private async undoLost(): Promise<void> {

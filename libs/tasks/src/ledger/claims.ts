@@ -52,6 +52,7 @@ const BEGINNING = '-infinity';
 
 /** A claim of a worker that is no more is void. */
 export const UNCLAIMED = `(claimed_by IS NULL OR claimed_by NOT IN (SELECT id FROM task_worker))`;
+const ALONE = `SELECT count(*) < 2 AS alone FROM task_worker`;
 const NOT_PAUSED = `NOT EXISTS (SELECT FROM task_queue_pause WHERE queue = $1)`;
 
 /** A task that was in BullMQ belongs to the ledger from now on: what BullMQ still has of it can commit nothing. */
@@ -78,7 +79,7 @@ const CLAIM = `
       WHERE state = 'pending' AND NOT quarantined AND queue = $1 AND run_at <= now() AND run_at >= $5::timestamptz AND ${UNCLAIMED} AND ${NOT_PAUSED}
       ORDER BY run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED))
     RETURNING ${COLUMNS}, run_at)
-  SELECT *, run_at::text AS cursor, (SELECT count(*) < 2 FROM task_worker) AS alone FROM claimed ORDER BY claimed.run_at, id`;
+  SELECT *, run_at::text AS cursor, (${ALONE}) AS alone FROM claimed ORDER BY claimed.run_at, id`;
 
 /** Claims one task that is in quarantine. That it had been claimed there before is a crash of whoever ran it. */
 const CLAIM_QUARANTINED = `
@@ -139,6 +140,12 @@ export class Claims {
     // Durable: a crash that the server forgets would be one more worker for a task that takes them down.
     const [task] = await this.pool.rows<ClaimedTask>(CLAIM_QUARANTINED, [queue, worker, number]);
     return task;
+  }
+
+  /** Whether there is no worker but this one. */
+  async isAlone(): Promise<boolean> {
+    const [row] = await this.pool.rows<{ alone: boolean }>(ALONE);
+    return row!.alone;
   }
 
   /** Milliseconds until the next task of the queue is due that is not yet; undefined when there is none. */

@@ -21,7 +21,7 @@ interface QueueState {
  * How many starts a queue may be ahead of another one and still keep a slot that
  * it has: to go on with the same queue is one round trip, to change is two.
  */
-const STAY = 2;
+const STAY = 1;
 
 /**
  * Decides which queue the next free slot serves.
