@@ -35,6 +35,37 @@ export {
   milestone,
   type TaskFilter,
 } from './operate/operator-texts.js';
+export {
+  type ActionKind,
+  type ActionRecord,
+  type ActionResult,
+  type Count,
+  type DeadGroup,
+  type Json,
+  OPERATOR_STATES,
+  type Operator,
+  type OperatorState,
+  type Overview,
+  type Plan,
+  type Problem,
+  type QueueView,
+  Refused,
+  type RevealedPayload,
+  type RunningTask,
+  type ScheduleView,
+  type SearchPage,
+  type Seen,
+  type Series,
+  type SeriesRange,
+  type TaskActionKind,
+  type TaskConsole,
+  type TaskPage,
+  type TaskRow,
+  type TaskSearch,
+  type Tick,
+  type TimelineEntry,
+  type WorkerView,
+} from './operate/views.js';
 export { type ListedTask, type QueueSummary, type Redriven, TaskAdmin, type TaskStory, UnknownName } from './operate/task-admin.js';
 export { TaskQueues } from './dispatch/redis/queues.js';
 export { taskMigrations } from './ledger/migrations/index.js';
