@@ -68,6 +68,12 @@ export function describeOperators(dispatcher: Dispatcher): void {
         }),
       );
 
+    it('see the workers', async () => {
+      const [workers, text] = await Promise.all([json<Record<string, unknown>[]>('workers'), waybill.tasks('workers')]);
+      expect(workers).toMatchObject([{ alive: true, slots: 4, version: expect.stringMatching(/^\d/), queues: { critical: 10, default: 5 } }]);
+      expect(text.output).toMatch(/^worker \d+ on \S+, process \d+, version [\d.]+: serves critical \(10\), default \(5\), \d of 4 slots in use$/m);
+    });
+
     it('see the queues, the counts, and the tasks', async () => {
       const [dead, delayed] = await Promise.all([buried(), waiting()]);
       const [queues, stats, list, byError, table] = await Promise.all([

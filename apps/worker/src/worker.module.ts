@@ -6,6 +6,7 @@ import { armFaults } from '@app/faults';
 import { LoggingModule, withLogFields } from '@app/logging';
 import { MailModule } from '@app/mail';
 import { type TaskMiddleware, TasksModule } from '@app/tasks';
+import { version } from './version.js';
 
 /** Every line that a handler logs carries its task and the request that led to it. */
 const logFields: TaskMiddleware = (task, next) => withLogFields({ taskId: task.id, taskType: task.type, requestId: task.requestId }, next);
@@ -22,7 +23,7 @@ export class WorkerModule {
         ConfigModule.forRoot(config),
         LoggingModule.forRoot(role),
         DatabaseModule.forRoot(`waybill-${role}`, role === 'worker' ? config.workerPoolSize : undefined),
-        TasksModule.forRoot({ role: role === 'worker' ? 'process' : 'admin', ...config.tasks, middleware: [logFields] }),
+        TasksModule.forRoot({ role: role === 'worker' ? 'process' : 'admin', ...config.tasks, version, middleware: [logFields] }),
         MailModule,
         AccountModule,
       ],

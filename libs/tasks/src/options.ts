@@ -32,6 +32,8 @@ export interface TasksOptions {
   readonly concurrency?: number;
   /** How long running tasks may take to end when the app does, before they are given back; default: 10 s. */
   readonly shutdownTimeout?: Duration;
+  /** The app's version, which operators see beside a worker; at most 100 characters. */
+  readonly version?: string;
   /** Which request is being served, so that its tasks can be traced to it. */
   readonly correlationId?: CorrelationId;
   /** Runs around every handler, the first outermost. */
@@ -44,6 +46,7 @@ export class EngineOptions {
   readonly redis: { readonly url: string; readonly prefix: string } | undefined;
   readonly weights: QueueWeights;
   readonly concurrency: number;
+  readonly version: string | undefined;
   /** Milliseconds. */
   readonly shutdownTimeout: number;
 
@@ -54,6 +57,7 @@ export class EngineOptions {
     this.databaseUrl = database.url;
     this.redis = redis && { url: redis.url, prefix: redis.prefix ?? 'waybill' };
     this.weights = { strict, queues: Object.entries(queues).map(([name, share]) => shareOf(name, share)) };
+    this.version = options.version?.slice(0, 100);
     this.concurrency = whole(concurrency, 'concurrency', 1);
     this.shutdownTimeout = milliseconds(shutdownTimeout, 'shutdownTimeout');
     if (this.weights.queues.length === 0) throw new RangeError('queues must name one at least');

@@ -1,4 +1,13 @@
-import { describeEvent, describeTasks, describeTime, type ListedTask, milestone, type TaskFilter, type TaskStory } from '@app/tasks';
+import {
+  describeEvent,
+  describeTasks,
+  describeTime,
+  type ListedTask,
+  milestone,
+  type TaskFilter,
+  type TaskStory,
+  type WorkerView,
+} from '@app/tasks';
 import { type Command, Option } from 'commander';
 import ms from 'ms';
 import type { Session } from './session.js';
@@ -11,7 +20,7 @@ const QUEUE: Column = { head: 'queue', width: 36 };
 const figures = (...heads: string[]): Column[] => heads.map((head) => ({ head, width: 8, align: 'right' }));
 const LATENCY: Column = { head: 'latency', width: 8, align: 'right' };
 
-/** The commands that only look: queues, stats, list, show. */
+/** The commands that only look: queues, stats, workers, list, show. */
 export function addLookCommands(program: Command, { run, weights, terminal }: Session): void {
   program
     .command('queues')
@@ -59,6 +68,19 @@ export function addLookCommands(program: Command, { run, weights, terminal }: Se
             latencies.map(([queue, latency]) => [queue, ms(latency)]),
           ),
         );
+      }),
+    );
+
+  program
+    .command('workers')
+    .description('every worker process, with what it runs now')
+    .addOption(json())
+    .action((options: { json?: boolean }) =>
+      run(async (admin) => {
+        const workers = await admin.workers();
+        if (options.json) return terminal.json(workers);
+        if (workers.length === 0) return terminal.say('No worker is alive: tasks wait until one is started.');
+        for (const worker of workers) tellWorker(worker, terminal);
       }),
     );
 
@@ -111,6 +133,23 @@ function taskTable(tasks: readonly ListedTask[]): string {
       ];
     }),
   );
+}
+
+function tellWorker(
+  { id, host, pid, version, startedAt, heardAt, alive, queues, slots, inUse, running }: WorkerView,
+  terminal: Terminal,
+): void {
+  const serves =
+    queues === null
+      ? 'does not say which queues'
+      : `serves ${Object.entries(queues)
+          .map(([queue, weight]) => `${queue} (${weight})`)
+          .join(', ')}`;
+  const use = slots === null ? '' : `, ${inUse} of ${slots} slots in use`;
+  const release = version === null ? '' : `, version ${version}`;
+  terminal.say(oneLine(`worker ${id} on ${host}, process ${pid}${release}: ${serves}${use}`));
+  terminal.say(`  started ${describeTime(startedAt)}, ${alive ? '' : 'not heard of any more: '}last heard of ${describeTime(heardAt)}`);
+  for (const task of running) terminal.say(`  runs ${oneLine(`${task.id} ${task.type}`)} since ${describeTime(task.since)}`);
 }
 
 function tell(story: TaskStory, terminal: Terminal): void {

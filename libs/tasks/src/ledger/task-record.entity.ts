@@ -132,7 +132,16 @@ export class TaskRecord {
   keepUntil: Date | null;
 }
 
-/** A worker process that claims tasks from the ledger. */
+/** A task that a worker runs, as its row shows it. */
+export interface RunningEntry {
+  id: string;
+  type: string;
+  queue: string;
+  /** Milliseconds since 1970, by the database's clock. */
+  since: number;
+}
+
+/** A worker process, with what it shows of itself; a worker of the release before shows nothing, which is null. */
 @Entity('task_worker')
 export class WorkerRecord {
   @PrimaryColumn('integer', { generated: 'identity', generatedIdentity: 'ALWAYS' })
@@ -150,6 +159,26 @@ export class WorkerRecord {
   /** Until when it is taken to be alive without another word of it. */
   @Column('timestamptz', { name: 'lease_until' })
   leaseUntil: Date;
+
+  /** Of the app. */
+  @Column('text', { nullable: true })
+  version: string | null;
+
+  /** The queues it serves, with their weights. */
+  @Column('jsonb', { nullable: true })
+  queues: Record<string, number> | null;
+
+  /** How many tasks it runs at most. */
+  @Column('integer', { nullable: true })
+  slots: number | null;
+
+  /** How many it runs of each queue, where there are any, at its last renewal. */
+  @Column('jsonb', { nullable: true })
+  busy: Record<string, number> | null;
+
+  /** What it runs, those first that run for the longest time; at most 100. */
+  @Column('jsonb', { nullable: true })
+  running: RunningEntry[] | null;
 }
 
 /** A queue that an operator has paused. In the database, because a flushed Redis forgets it. */

@@ -4,8 +4,10 @@ import { Injectable } from '@nestjs/common';
 import { faultPoint } from '@app/faults';
 import type pg from 'pg';
 import { Loop } from '../loop.js';
+import { EngineOptions } from '../options.js';
 import { TaskLogger } from '../task-logger.js';
 import { Listener } from './listener.js';
+import type { RunningEntry } from './task-record.entity.js';
 import { TasksPool } from './tasks-pool.js';
 
 /** How long a worker is taken to be alive without a word of it. Milliseconds. */
@@ -14,6 +16,8 @@ export const LEASE = 15_000;
 export const SILENCE = 120_000;
 const RENEWAL_INTERVAL = 3_000;
 const RETRY_INTERVAL = 500;
+/** How many of the tasks that it runs a worker shows, those first that run for the longest time: a row in the ledger has an end. */
+const SHOWN = 100;
 
 /** The first of two keys of an advisory lock, any number; the second is the worker's id, and its holder is there. */
 export const PRESENCE_LOCK = 730_945_302;
@@ -35,8 +39,11 @@ export class WorkerLease {
   private readonly onConnected = (client: pg.Client) => void this.show(client);
   /** Called when the process was taken for dead: what it has claimed is not its own any more. */
   onLost: () => void = () => undefined;
+  /** What this process runs, for operators to see. */
+  running: () => readonly RunningEntry[] = () => [];
 
   constructor(
+    private readonly options: EngineOptions,
     private readonly pool: TasksPool,
     private readonly listener: Listener,
     private readonly logger: TaskLogger,
@@ -73,19 +80,25 @@ export class WorkerLease {
   }
 
   private async register(): Promise<void> {
+    const { version, concurrency, weights } = this.options;
+    const queues = Object.fromEntries(weights.queues.map(({ name, weight }) => [name, weight]));
     // Durable: a server that forgets the row in a crash could give its id to another worker.
     const [row] = await this.pool.rows<{ id: number }>(
-      `INSERT INTO task_worker (host, pid, lease_until) VALUES ($1, $2, now() + $3::float8 * interval '1 ms') RETURNING id`,
-      [hostname(), process.pid, LEASE],
+      `INSERT INTO task_worker (host, pid, lease_until, version, queues, slots, busy, running)
+       VALUES ($1, $2, now() + $3::float8 * interval '1 ms', $4, $5, $6, '{}', '[]') RETURNING id`,
+      [hostname(), process.pid, LEASE, version ?? null, queues, concurrency],
     );
     this.worker = row!.id;
   }
 
   private async renew(): Promise<void> {
     await faultPoint('lease.before-renewal');
+    const running = this.running();
+    const busy = Object.fromEntries([...Map.groupBy(running, ({ queue }) => queue)].map(([queue, { length }]) => [queue, length]));
+    const shown = running.toSorted((a, b) => a.since - b.since).slice(0, SHOWN);
     const renewed = await this.pool.change(
-      `UPDATE task_worker SET lease_until = now() + $2::float8 * interval '1 ms' WHERE id = $1`,
-      [this.id, LEASE],
+      `UPDATE task_worker SET lease_until = now() + $2::float8 * interval '1 ms', busy = $3, running = $4::jsonb WHERE id = $1`,
+      [this.id, LEASE, busy, JSON.stringify(shown)],
       this.pool.relaxed,
     );
     if (renewed === 0) {

@@ -9,6 +9,8 @@ import { UNCLAIMED } from '../ledger/claims.js';
 import { KEY_IS_FREE, withEvent } from '../ledger/ledger.js';
 import { QueuePause, TaskRecord } from '../ledger/task-record.entity.js';
 import { type CancelResult, explain, idsOf, type TaskFilter } from './operator-texts.js';
+import type { WorkerView } from './views.js';
+import { findWorkers } from './workers.js';
 import { TaskRegistry } from '../run/registry.js';
 import { Waker } from '../distribute/waker.js';
 
@@ -75,6 +77,11 @@ export class TaskAdmin {
     options: EngineOptions,
   ) {
     this.queues = options.queueNames;
+  }
+
+  /** Every worker process that is there, the oldest first; at most 500. */
+  workers(): Promise<WorkerView[]> {
+    return findWorkers(this.dataSource);
   }
 
   async summarize(weights: ReadonlyMap<string, number>): Promise<QueueSummary[]> {

@@ -11,6 +11,7 @@ import { milliseconds } from '../declare/duration.js';
 import type { AttemptFailure, Delivery, Outcome } from '../dispatch/delivery.js';
 import { DatabaseClock } from '../ledger/database-clock.js';
 import { type Claim, Ledger } from '../ledger/ledger.js';
+import type { RunningEntry } from '../ledger/task-record.entity.js';
 import { type RegisteredTask, TaskRegistry } from './registry.js';
 import type { DeathReason, TaskContext } from '../declare/task.js';
 import { runInTask } from '../declare/task-scope.js';
@@ -86,7 +87,7 @@ export class TaskRunner {
   async run(delivery: Delivery): Promise<Outcome> {
     const claim: Claim = { id: delivery.id, generation: delivery.generation, delivery: delivery.number, claimedBy: delivery.claimedBy };
     const task = this.registry.find(delivery.type);
-    const attempt = new Attempt(delivery, claim, this.ledger);
+    const attempt = new Attempt(delivery, claim, this.ledger, this.clock.now());
     this.running.set(delivery.id, attempt);
     try {
       return await this.deliver(attempt, task);
@@ -106,6 +107,11 @@ export class TaskRunner {
 
   interruptAll(interruption: Interruption): void {
     for (const attempt of this.running.values()) attempt.interrupt(interruption);
+  }
+
+  /** What this process runs now. */
+  get inFlight(): RunningEntry[] {
+    return [...this.running.values()].map(({ id, type, queue, since }) => ({ id, type, queue, since }));
   }
 
   /** How many tasks have ended whose completion the ledger has not heard of. */
@@ -463,6 +469,8 @@ class Attempt implements TaskContext {
     readonly delivery: Delivery,
     readonly claim: Claim,
     private readonly ledger: Ledger,
+    /** Milliseconds since 1970, by the database's clock. */
+    readonly since: number,
   ) {
     this.id = delivery.id;
     this.type = delivery.type;

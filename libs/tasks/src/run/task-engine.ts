@@ -11,6 +11,7 @@ import { endsWithin } from '../ends-within.js';
 import { DatabaseClock } from '../ledger/database-clock.js';
 import { Election } from '../ledger/election.js';
 import { Listener } from '../ledger/listener.js';
+import { WorkerLease } from '../ledger/worker-lease.js';
 import { Maintenance } from '../operate/maintenance.js';
 import { Scheduler } from '../operate/scheduler.js';
 import { EngineOptions } from '../options.js';
@@ -37,6 +38,7 @@ export class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShut
     private readonly listener: Listener,
     private readonly election: Election,
     private readonly clock: DatabaseClock,
+    private readonly lease: WorkerLease,
     private readonly dispatcher: Dispatcher,
     private readonly processor: TaskProcessor,
     private readonly runner: TaskRunner,
@@ -50,6 +52,7 @@ export class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShut
     await this.scheduler.load();
     this.listener.on('cancel', (id) => this.runner.interrupt(id, 'cancelled'));
     this.dispatcher.onLost = () => this.runner.interruptAll('lock lost');
+    this.lease.running = () => this.runner.inFlight;
     this.listener.start();
     this.election.start();
     await this.dispatcher.start();

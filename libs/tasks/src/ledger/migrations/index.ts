@@ -3,6 +3,7 @@ import { KeepReleasedKeys1764000000020 } from './1764000000020-keep-released-key
 import { IndexKeptTasks1764000000021 } from './1764000000021-index-kept-tasks.js';
 import { ClaimTasks1764000000040 } from './1764000000040-claim-tasks.js';
 import { IndexReadyTasks1764000000041 } from './1764000000041-index-ready-tasks.js';
+import { ShowWorkers1764000000050 } from './1764000000050-show-workers.js';
 
 /** The engine’s, for the `migrations` of a data source, in the order in which they run. One that has been released is never edited. */
 export const taskMigrations = [
@@ -11,4 +12,5 @@ export const taskMigrations = [
   IndexKeptTasks1764000000021,
   ClaimTasks1764000000040,
   IndexReadyTasks1764000000041,
+  ShowWorkers1764000000050,
 ];
