@@ -68,12 +68,6 @@ export function describeOperators(dispatcher: Dispatcher): void {
         }),
       );
 
-    it('see the workers', async () => {
-      const [workers, text] = await Promise.all([json<Record<string, unknown>[]>('workers'), waybill.tasks('workers')]);
-      expect(workers).toMatchObject([{ alive: true, slots: 4, version: expect.stringMatching(/^\d/), queues: { critical: 10, default: 5 } }]);
-      expect(text.output).toMatch(/^worker \d+ on \S+, process \d+, version [\d.]+: serves critical \(10\), default \(5\), \d of 4 slots in use$/m);
-    });
-
     it('see the queues, the counts, and the tasks', async () => {
       const [dead, delayed] = await Promise.all([buried(), waiting()]);
       const [queues, stats, list, byError, table] = await Promise.all([
@@ -92,6 +86,33 @@ export function describeOperators(dispatcher: Dispatcher): void {
       expect(list.flatMap(Object.keys)).not.toContain('payload');
       expect(byError.map(({ id }) => id)).toEqual([dead.id]);
       expect(table.output).toMatch(new RegExp(`^critical +10 +no +${pending} `, 'm'));
+    });
+
+    it('see the workers', async () => {
+      const [workers, text] = await Promise.all([json<Record<string, unknown>[]>('workers'), waybill.tasks('workers')]);
+      expect(workers).toMatchObject([
+        { alive: true, slots: 4, version: expect.stringMatching(/^\d/), queues: { critical: 10, default: 5 } },
+      ]);
+      expect(text.output).toMatch(
+        /^worker \d+ on \S+, process \d+, version [\d.]+: serves critical \(10\), default \(5\), \d of 4 slots in use$/m,
+      );
+    });
+
+    it('see the overview, the charts, and the dead by their errors', async () => {
+      const [overview, charts, dead, text, lines] = await Promise.all([
+        json<{ queues: unknown[]; problems: unknown[] }>('overview'),
+        json<{ at: unknown[] }>('charts', '--day'),
+        json<{ group: string }[]>('dead'),
+        waybill.tasks('overview'),
+        waybill.tasks('charts'),
+      ]);
+      expect(overview.queues).toMatchObject([{ queue: 'critical', weight: 10, workers: 1 }, { queue: 'default' }]);
+      expect(overview.problems).toEqual([]);
+      expect(charts.at).toHaveLength(96);
+      expect(dead).toMatchObject([{ type: TYPE, group: expect.stringMatching(/550/), count: { exact: true } }]);
+      expect(text.output).toMatch(/^critical +10 +no +\d/m);
+      expect(text.output).toContain('Nothing is wrong.');
+      expect(lines.output.match(/^\d{4}-/gm)).toHaveLength(12);
     });
 
     it('read the story of a task', async () => {

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { Task, TaskAdmin, type TaskContext, TaskDistributor, type TaskHandler } from '@app/tasks';
+import { SkipRetry, Task, TaskAdmin, type TaskContext, TaskDistributor, type TaskHandler } from '@app/tasks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { createEngine, type Dispatcher, isAvailable, type TestEngine } from '../support/engine.js';
@@ -46,6 +46,19 @@ export function describeConsole(dispatcher: Dispatcher): void {
       return { id, letGo };
     };
 
+    /** Distributes a task that is buried. */
+    const buried = async (error: string, queue: 'critical' | 'default' = 'default') => {
+      const key = randomUUID();
+      scripts.set(key, () => {
+        throw new SkipRetry(error);
+      });
+      const { id } = await tasks.distribute(Scripted, { key }, { queue });
+      await eventually(async () => (await engine.database.query(`SELECT FROM task WHERE id = $1 AND state = 'dead'`, [id])).length === 1);
+      return id;
+    };
+    /** An operator's tool that has seen nothing yet. */
+    const fresh = async () => (await engine.admin([Scripted])).get(TaskAdmin, { strict: false });
+
     describe('workers', () => {
       it('show where they run, what they serve, and what they run now and since when', async () => {
         const task = await held();
@@ -72,6 +85,166 @@ export function describeConsole(dispatcher: Dispatcher): void {
         const old = (await admin.workers()).find(({ host }) => host === 'elsewhere');
         expect(old).toMatchObject({ alive: true, version: null, queues: null, slots: null, inUse: null, running: [] });
         await engine.database.query(`DELETE FROM task_worker WHERE host = 'elsewhere'`);
+      });
+    });
+
+    describe('the overview', () => {
+      it('counts what is ready, runs, is delayed and dead, and says how long the oldest ready one waits', async () => {
+        const running = await held();
+        await buried('counted');
+        await admin.pause('critical');
+        const ready = await tasks.distribute(Scripted, { key: 'ready' }, { queue: 'critical' });
+        const delayed = await tasks.distribute(Scripted, { key: 'delayed' }, { queue: 'critical', processIn: '1h' });
+        try {
+          const seen = await eventually(async () => {
+            const { queues, dispatcher } = await admin.overview();
+            const [critical, normal] = queues;
+            return dispatcher === (engine.environment['REDIS_ADDRESS'] ? 'redis' : 'ledger') &&
+              critical?.ready.count === 1 &&
+              normal?.running.count === 1
+              ? { critical, normal }
+              : undefined;
+          });
+          expect(seen.critical).toMatchObject({ queue: 'critical', weight: 10, paused: true, pausedAt: expect.any(Date), workers: 1 });
+          expect(seen.critical).toMatchObject({
+            running: { count: 0, exact: true },
+            delayed: { count: 1, exact: true },
+            dead: { count: 0 },
+          });
+          expect(seen.critical.latency).toBeGreaterThan(0);
+          expect(seen.normal).toMatchObject({ queue: 'default', weight: 5, paused: false, pausedAt: null, workers: 1, latency: 0 });
+          expect(seen.normal).toMatchObject({ ready: { count: 0, exact: true }, delayed: { count: 0 }, dead: { count: 1, exact: true } });
+          expect((await admin.overview()).problems).toEqual([
+            { kind: 'paused queue with a backlog', queue: 'critical', text: 'The queue "critical" is paused, and 1 task is due in it.' },
+          ]);
+        } finally {
+          running.letGo();
+          await admin.cancel(ready.id);
+          await admin.cancel(delayed.id);
+          await admin.resume('critical');
+        }
+        await eventually(async () => {
+          const { queues, problems } = await admin.overview();
+          return problems.length === 0 && queues.every(({ ready, running, delayed }) => ready.count + running.count + delayed.count === 0);
+        });
+      });
+
+      it('says which queue no worker serves, which schedule nobody runs, and that no worker is alive', async () => {
+        const id = randomUUID();
+        await engine.database.query(
+          `INSERT INTO task (id, type, queue, payload, options) VALUES ($1, 'console.scripted', 'strange "one"', '{}', '{"maxRetry":0}')`,
+          [id],
+        );
+        await engine.database.query(
+          `INSERT INTO task_schedule (type, cron, timezone, next_at) VALUES ('console.late', '0 3 * * *', 'UTC', '2026-01-02 03:00Z')`,
+        );
+        const { queues, problems } = await (await fresh()).overview();
+        expect(queues.at(-1)).toMatchObject({ queue: 'strange "one"', weight: 0, workers: 0, ready: { count: 1 } });
+        expect(problems.map(({ text }) => text)).toEqual([
+          'The queue "strange "one"" has 1 task, and no worker serves it.',
+          'The schedule of "console.late" was due at 2026-01-02 03:00:00Z, and nobody has run it.',
+        ]);
+        // A worker of the release before does not say what it serves.
+        await engine.database.query(
+          `INSERT INTO task_worker (host, pid, lease_until) VALUES ('elsewhere', 7, now() + interval '1 minute')`,
+        );
+        expect((await admin.overview()).problems.map(({ kind }) => kind)).toEqual(['schedule missed']);
+        await engine.database.query(`DELETE FROM task_worker WHERE host = 'elsewhere'`);
+        await engine.database.query(`DELETE FROM task WHERE id = $1`, [id]);
+        await engine.database.query(`DELETE FROM task_schedule WHERE type = 'console.late'`);
+        await eventually(async () => {
+          await engine.database.query(`UPDATE task_worker SET lease_until = now() - interval '1 second'`);
+          return (await admin.overview()).problems.some(
+            ({ kind, text }) => kind === 'no worker' && text === 'No worker is alive: no task runs until one is started.',
+          );
+        });
+      });
+
+      it.runIf(dispatcher === 'redis')('says that Redis does not answer, and shows everything all the same', async () => {
+        const away = await createEngine(dispatcher, { database: engine.database });
+        away.environment['REDIS_ADDRESS'] = 'redis://127.0.0.1:9';
+        const tool = await away.admin([Scripted]);
+        const { queues, problems } = await tool.get(TaskAdmin, { strict: false }).overview();
+        expect(problems[0]).toMatchObject({ kind: 'dispatcher away', text: expect.stringMatching(/^Redis does not take tasks/) });
+        expect(queues).toHaveLength(2);
+        await tool.close();
+      });
+
+      it('groups the dead by what their errors have in common', async () => {
+        const groups = async () => (await (await fresh()).deadGroups()).filter(({ group }) => group.startsWith('the parcel'));
+        await Promise.all(
+          [`the parcel ${randomUUID()} is lost`, `the parcel ${randomUUID()} is lost\nhere`, 'the parcel 7 is wet'].map((error) =>
+            buried(error),
+          ),
+        );
+        const [lost, wet] = await groups();
+        expect(lost).toMatchObject({
+          type: 'console.scripted',
+          group: 'the parcel … is lost',
+          count: { count: 2, exact: true },
+          lastDay: { count: 2 },
+        });
+        expect(wet).toMatchObject({ group: 'the parcel … is wet', count: { count: 1 } });
+        expect(lost!.firstAt < lost!.lastAt).toBe(true);
+        await engine.database.query(
+          `UPDATE task SET finished_at = now() - interval '2 days', queue = 'elsewhere' WHERE id = (SELECT id FROM task WHERE error LIKE '%lost' LIMIT 1)`,
+        );
+        expect((await groups())[0]).toMatchObject({ count: { count: 2 }, lastDay: { count: 1 } });
+        await engine.database.query(`UPDATE task SET queue = 'default'`);
+        const { redriven } = await admin.redrive({ error: 'the parcel' });
+        expect(redriven).toBe(3);
+      });
+    });
+
+    describe('the charts', () => {
+      it('are made of what the workers have counted, and of what one of them has measured', async () => {
+        const key = randomUUID();
+        let failed = false;
+        scripts.set(key, () => {
+          if (failed) return;
+          failed = true;
+          throw new Error('once');
+        });
+        // In a queue in which nothing else has run.
+        const { id } = await tasks.distribute(Scripted, { key }, { queue: 'critical' });
+        await eventually(async () => (await engine.database.query('SELECT FROM task WHERE id = $1', [id])).length === 0);
+        await buried('for the charts', 'critical');
+        await eventually(
+          async () =>
+            (
+              await engine.database.query<{ died: number }>("SELECT sum(died)::int AS died FROM task_statistic WHERE queue = 'critical'")
+            )[0]!.died === 1,
+        );
+        await engine.database.query(
+          `INSERT INTO task_statistic (minute, queue, ready, dead, latency) SELECT date_trunc('minute', now()) - interval '2 hours', queue, 3, 1, 70 FROM unnest(ARRAY['critical', 'default']) AS queue`,
+        );
+        await engine.database.query(`UPDATE task_statistic SET minute = minute - interval '1 minute'`);
+        const hour = await (await fresh()).series('hour', 'critical');
+        expect([hour.span, hour.at.length, hour.started.length]).toEqual([60, 60, 60]);
+        const sum = (values: (number | null)[]) => values.reduce<number>((total, value) => total + (value ?? 0), 0);
+        expect([hour.started, hour.completed, hour.failed, hour.died].map(sum)).toEqual([3, 1, 2, 1]);
+        expect(hour.waited.find((value) => value !== null)).toBeGreaterThanOrEqual(0);
+        expect(hour.ran.find((value) => value !== null)).toBeGreaterThan(0);
+        const day = await (await fresh()).series('day');
+        expect([day.span, day.at.length, Math.max(...day.ready.map(Number))]).toEqual([900, 96, 6]);
+        expect(Math.max(...(await (await fresh()).series('day', 'critical')).ready.map(Number))).toBe(3);
+        expect((await (await fresh()).series('hour', 'nobody')).started.every((value) => value === null)).toBe(true);
+      });
+
+      it('go back no further than 25 hours', async () => {
+        await engine.database.query(`INSERT INTO task_statistic (minute, queue) VALUES (now() - interval '26 hours', 'default')`);
+        const another = await engine.worker([Scripted]);
+        await engine.database.query(
+          `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 730945301 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+        );
+        await eventually(
+          async () => (await engine.database.query(`SELECT FROM task_statistic WHERE minute < now() - interval '25 hours'`)).length === 0,
+        );
+        const [gauged] = await engine.database.query<{ dead: number }>(
+          `SELECT dead FROM task_statistic WHERE queue = 'default' AND dead IS NOT NULL ORDER BY minute DESC`,
+        );
+        expect(gauged!.dead).toBeGreaterThan(0);
+        await another.close();
       });
     });
   });

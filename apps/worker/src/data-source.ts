@@ -2,11 +2,7 @@ import 'reflect-metadata';
 import { EmailVerification, User } from '@app/account';
 import { Config } from '@app/config';
 import { createDataSource } from '@app/database';
-import { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from '@app/tasks';
+import { taskEntities } from '@app/tasks';
 
 /** For TypeORM's command line and the check for migration drift: every entity there is. */
-export default createDataSource(
-  Config.load(),
-  [User, EmailVerification, TaskRecord, QueuePause, ScheduleRecord, WorkerRecord],
-  'waybill-cli',
-);
+export default createDataSource(Config.load(), [User, EmailVerification, ...taskEntities], 'waybill-cli');

@@ -69,6 +69,6 @@ export {
 export { type ListedTask, type QueueSummary, type Redriven, TaskAdmin, type TaskStory, UnknownName } from './operate/task-admin.js';
 export { TaskQueues } from './dispatch/redis/queues.js';
 export { taskMigrations } from './ledger/migrations/index.js';
-export { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from './ledger/task-record.entity.js';
+export { QueuePause, ScheduleRecord, StatisticRecord, taskEntities, TaskRecord, WorkerRecord } from './ledger/task-record.entity.js';
 export type { QueueShare, QueueWeights, TasksOptions } from './options.js';
 export { type TasksAsyncOptions, TasksModule, type TasksRole } from './tasks.module.js';

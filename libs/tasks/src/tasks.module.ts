@@ -29,7 +29,7 @@ import { Handover } from './ledger/handover.js';
 import { Ledger } from './ledger/ledger.js';
 import { Listener } from './ledger/listener.js';
 import { Takeover } from './ledger/takeover.js';
-import { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from './ledger/task-record.entity.js';
+import { taskEntities } from './ledger/task-record.entity.js';
 import { TasksPool } from './ledger/tasks-pool.js';
 import { WorkerLease } from './ledger/worker-lease.js';
 import { Maintenance } from './operate/maintenance.js';
@@ -41,6 +41,7 @@ import { FailedTaskListener } from './run/failed-task.listener.js';
 import { processorOf } from './run/queue-processor.js';
 import { TaskRegistry } from './run/registry.js';
 import { TASK_MIDDLEWARE, TaskRunner } from './run/runner.js';
+import { Statistics } from './run/statistics.js';
 import { TaskEngine } from './run/task-engine.js';
 import { QUEUE_PROCESSORS, TaskProcessor } from './run/task-processor.js';
 import { TaskLogger } from './task-logger.js';
@@ -112,6 +113,7 @@ const processing: Provider[] = [
   RedisDispatcher,
   Relay,
   Scheduler,
+  Statistics,
   Takeover,
   TaskEngine,
   TaskLogger,
@@ -127,7 +129,7 @@ const processing: Provider[] = [
   {
     // Not providers themselves: a BullModule of the app would find them.
     provide: QUEUE_PROCESSORS,
-    inject: [EngineOptions, TaskRunner, FailedTaskListener, TaskLogger, DatabaseClock, QuarantineSlot],
+    inject: [EngineOptions, TaskRunner, FailedTaskListener, TaskLogger, DatabaseClock, QuarantineSlot, Statistics],
     useFactory: ({ queueNames }: EngineOptions, ...parts: ConstructorParameters<ReturnType<typeof processorOf>>) =>
       new Map(queueNames.map((queue) => [queue, new (processorOf(queue))(...parts)])),
   },
@@ -153,7 +155,7 @@ export class TasksModule {
     return {
       module: TasksModule,
       global: true,
-      imports: [TypeOrmModule.forFeature([TaskRecord, QueuePause, ScheduleRecord, WorkerRecord]), DiscoveryModule, ...imports],
+      imports: [TypeOrmModule.forFeature(taskEntities), DiscoveryModule, ...imports],
       providers: [{ provide: TASKS_OPTIONS, inject, useFactory }, ...providersOf[role]],
       exports: role === 'distribute' ? [TaskDistributor] : [TaskDistributor, TaskAdmin, TaskQueues],
     };

@@ -1,9 +1,11 @@
 import {
+  type Count,
   describeEvent,
   describeTasks,
   describeTime,
   type ListedTask,
   milestone,
+  type Series,
   type TaskFilter,
   type TaskStory,
   type WorkerView,
@@ -11,7 +13,7 @@ import {
 import { type Command, Option } from 'commander';
 import ms from 'ms';
 import type { Session } from './session.js';
-import { filterOf, json, positive, uuid, withFilter } from './options.js';
+import { filterOf, json, positive, uuid, withFilter, words } from './options.js';
 import { type Column, oneLine, table, type Terminal } from './terminal.js';
 
 const STATES = ['pending', 'dispatched', 'dead', 'completed'] as const;
@@ -20,7 +22,7 @@ const QUEUE: Column = { head: 'queue', width: 36 };
 const figures = (...heads: string[]): Column[] => heads.map((head) => ({ head, width: 8, align: 'right' }));
 const LATENCY: Column = { head: 'latency', width: 8, align: 'right' };
 
-/** The commands that only look: queues, stats, workers, list, show. */
+/** The commands that only look. */
 export function addLookCommands(program: Command, { run, weights, terminal }: Session): void {
   program
     .command('queues')
@@ -68,6 +70,63 @@ export function addLookCommands(program: Command, { run, weights, terminal }: Se
             latencies.map(([queue, latency]) => [queue, ms(latency)]),
           ),
         );
+      }),
+    );
+
+  program
+    .command('overview')
+    .description('every queue with what is in it, and what is wrong now')
+    .addOption(json())
+    .action((options: { json?: boolean }) =>
+      run(async (admin) => {
+        const overview = await admin.overview();
+        if (options.json) return terminal.json(overview);
+        const columns = [QUEUE, ...figures('weight', 'paused', 'ready', 'running', 'delayed', 'dead'), LATENCY];
+        const rows = overview.queues.map(({ queue, weight, paused, ready, running, delayed, dead, latency }) => [
+          oneLine(queue),
+          weight === 0 ? 'none' : weight,
+          paused ? 'yes' : 'no',
+          ...[ready, running, delayed, dead].map(figure),
+          ms(latency),
+        ]);
+        terminal.say(table(columns, rows));
+        terminal.say('');
+        if (overview.problems.length === 0) terminal.say('Nothing is wrong.');
+        for (const { text } of overview.problems) terminal.say(oneLine(text));
+      }),
+    );
+
+  program
+    .command('charts')
+    .description('what happened over the last hour, or day')
+    .option('--day', 'over the last day')
+    .option('--queue <queue>', 'in one queue', words)
+    .addOption(json())
+    .action((options: { day?: boolean; queue?: string; json?: boolean }) =>
+      run(async (admin) => {
+        const series = await admin.series(options.day ? 'day' : 'hour', options.queue);
+        if (options.json) return terminal.json(series);
+        tellSeries(series, options.day ? 8 : 5, terminal);
+      }),
+    );
+
+  program
+    .command('dead')
+    .description('the dead by type and error, those first of which most died within the last day')
+    .addOption(json())
+    .action((options: { json?: boolean }) =>
+      run(async (admin) => {
+        const groups = await admin.deadGroups();
+        if (options.json) return terminal.json(groups);
+        if (groups.length === 0) return terminal.say('No task is dead.');
+        for (const { type, group, count, lastDay, firstAt, lastAt } of groups) {
+          terminal.say(
+            oneLine(
+              `${figure(count)} dead, ${figure(lastDay)} of them within the last day: ${type}: ${group === '' ? 'not grouped' : group}`,
+            ),
+          );
+          terminal.say(`  the first died ${describeTime(firstAt)}, the last ${describeTime(lastAt)}`);
+        }
       }),
     );
 
@@ -133,6 +192,34 @@ function taskTable(tasks: readonly ListedTask[]): string {
       ];
     }),
   );
+}
+
+/** `3`, or `~250000` where it was not counted to the end. */
+function figure({ count, exact }: Count): string {
+  return `${exact ? '' : '~'}${count}`;
+}
+
+/** @param spans how many of the series' spans one line stands for. */
+function tellSeries(series: Series, spans: number, terminal: Terminal): void {
+  const columns: Column[] = [
+    { head: 'from', width: 21 },
+    ...figures('started', 'done', 'failed', 'died', 'waited', 'ran', 'ready', 'dead'),
+  ];
+  const known = (values: (number | null)[]) => values.filter((value) => value !== null);
+  const sum = (values: (number | null)[]) => known(values).reduce((total, value) => total + value, 0);
+  const most = (values: (number | null)[]) => (known(values).length === 0 ? '' : Math.max(...known(values)));
+  const mean = (values: (number | null)[]) => (known(values).length === 0 ? '' : ms(Math.round(sum(values) / known(values).length)));
+  const rows = [];
+  for (let from = 0; from < series.at.length; from += spans) {
+    const part = (values: (number | null)[]) => values.slice(from, from + spans);
+    rows.push([
+      `${series.at[from]!.toISOString().slice(0, 16).replace('T', ' ')}Z`,
+      ...[series.started, series.completed, series.failed, series.died].map((values) => sum(part(values))),
+      ...[series.waited, series.ran].map((values) => mean(part(values))),
+      ...[series.ready, series.dead].map((values) => most(part(values))),
+    ]);
+  }
+  terminal.say(table(columns, rows));
 }
 
 function tellWorker(

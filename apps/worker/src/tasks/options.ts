@@ -32,7 +32,7 @@ export function parsed(text: string): unknown {
 }
 
 /** The next option, taken for a text because the text was forgotten, would otherwise be without effect. */
-function words(text: string): string {
+export function words(text: string): string {
   if (text === '' || text.startsWith('--')) throw new InvalidArgumentError('must be a text that is not empty and does not begin with --');
   return text;
 }

@@ -11,6 +11,8 @@ export interface Delivery {
   options: StoredOptions;
   /** Milliseconds since 1970. */
   createdAt: number;
+  /** When it was due, in milliseconds since 1970; undefined where the dispatcher does not know. */
+  dueAt: number | undefined;
   requestId: string | undefined;
   keep: boolean;
   generation: number;

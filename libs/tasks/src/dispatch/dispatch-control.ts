@@ -13,6 +13,11 @@ export type Dispatched = Pick<TaskRecord, 'id' | 'queue' | 'generation' | 'state
 
 /** What operators ask of the dispatcher, and tell it. */
 export abstract class DispatchControl {
+  abstract readonly name: 'ledger' | 'redis';
+
+  /** Why the dispatcher takes no tasks now, in a sentence; undefined when it does. */
+  abstract trouble(): Promise<string | undefined>;
+
   /** By the names of the queues. */
   abstract count(): Promise<ReadonlyMap<string, QueueCounts>>;
 

@@ -85,6 +85,7 @@ export function deliveryOf(job: Job<JobData>): Delivery {
     version,
     options,
     createdAt,
+    dueAt: isOnLedger ? job.timestamp : dueOnRedis(job, createdAt),
     requestId,
     keep,
     generation,
@@ -95,4 +96,11 @@ export function deliveryOf(job: Job<JobData>): Delivery {
     failures: failures + job.attemptsMade,
     crashes: isOnLedger ? job.stalledCounter : Math.max(0, job.stalledCounter - 1),
   };
+}
+
+/** Only of a task's first attempt it is known: a job does not say when it was put off, nor a dispatch anew when that was. */
+function dueOnRedis(job: Job<JobData>, createdAt: number): number | undefined {
+  const isFirst = job.attemptsStarted === 1 && job.data.failures === undefined && taskOf(job.id!).generation === 0;
+  if (!isFirst) return undefined;
+  return job.opts.delay ? job.timestamp + job.opts.delay : createdAt;
 }

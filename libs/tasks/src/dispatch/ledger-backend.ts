@@ -212,7 +212,7 @@ for (const name of UNSUPPORTED) {
 
 /** The job of a claimed task. Its payload is passed on as the text that the ledger gave, and read once, by BullMQ. */
 function recordOf(task: ClaimedTask, id: string): JobJson {
-  const { payload, options, createdAt, version, failures, requestId, keep, claimedBy, quarantined } = task;
+  const { payload, options, createdAt, dueAt, version, failures, requestId, keep, claimedBy, quarantined } = task;
   const rest = JSON.stringify({ options, createdAt, version, failures, requestId: requestId ?? undefined, keep, claimedBy, quarantined });
   const opts: JobsOptions = { attempts: Math.max(1, options.maxRetry + 1 - failures), backoff: { type: 'ledger' }, stackTraceLimit: 1 };
   return {
@@ -223,7 +223,8 @@ function recordOf(task: ClaimedTask, id: string): JobJson {
     progress: 0,
     attemptsMade: 0,
     attemptsStarted: task.delivery,
-    timestamp: createdAt,
+    // When it was due, which is the start of whatever BullMQ makes of it.
+    timestamp: dueAt,
     processedOn: Date.now(),
     failedReason: '',
     returnvalue: '',

@@ -7,9 +7,13 @@ import { DispatchControl, type Dispatched, type QueueCounts } from './dispatch-c
 /** The ledger as a dispatcher, as operators see it: the rows say everything. */
 @Injectable()
 export class LedgerControl extends DispatchControl {
+  readonly name = 'ledger';
+
   constructor(private readonly dataSource: DataSource) {
     super();
   }
+
+  async trouble(): Promise<undefined> {}
 
   async count(): Promise<ReadonlyMap<string, QueueCounts>> {
     const rows = await this.dataSource.query<(QueueCounts & { queue: string })[]>(

@@ -22,6 +22,8 @@ export interface ClaimedTask {
   crashes: number;
   /** Milliseconds since 1970. */
   createdAt: number;
+  /** When it was due, in milliseconds since 1970. */
+  dueAt: number;
   /** Whether the row outlives its completion. */
   keep: boolean;
   quarantined: boolean;
@@ -59,7 +61,7 @@ const NOT_PAUSED = `NOT EXISTS (SELECT FROM task_queue_pause WHERE queue = $1)`;
 const TAKE_OVER = `generation = generation + (dispatched_at IS NOT NULL)::int, dispatched_at = NULL`;
 
 const COLUMNS = `id, type, queue, payload::text AS payload, version, options, request_id AS "requestId", generation, delivery, failures, crashes,
-  (EXTRACT(epoch FROM created_at) * 1000)::float8 AS "createdAt", (options ? 'retention' OR unique_until IS NOT NULL) AS keep, quarantined,
+  (EXTRACT(epoch FROM created_at) * 1000)::float8 AS "createdAt", (EXTRACT(epoch FROM run_at) * 1000)::float8 AS "dueAt", (options ? 'retention' OR unique_until IS NOT NULL) AS keep, quarantined,
   claimed_by AS "claimedBy"`;
 
 /**

@@ -38,6 +38,8 @@ export class Election {
   );
 
   private readonly queues: string;
+  /** Called when this process has become the elected one. */
+  onElected: () => void = () => undefined;
 
   constructor(
     options: EngineOptions,
@@ -71,6 +73,9 @@ export class Election {
       [this.queues],
     );
     if (!rows[0]!.elected) await connection.query(END_SILENT, [this.queues]);
-    else if (this.listener.connection === connection) this.electedAt = performance.now();
+    else if (this.listener.connection === connection) {
+      this.electedAt = performance.now();
+      this.onElected();
+    }
   }
 }

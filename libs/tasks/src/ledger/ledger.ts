@@ -7,6 +7,7 @@ import { isTransient } from '@app/postgres';
 import { HookFailed, StaleAttempt, TaskTimeout } from '../declare/errors.js';
 import { toJson } from '../declare/json.js';
 import type { DeathReason } from '../declare/task.js';
+import { errorGroup } from './error-group.js';
 import type { StoredOptions } from './task-record.entity.js';
 import { TasksPool } from './tasks-pool.js';
 
@@ -398,12 +399,12 @@ export class Ledger {
       connection = (await runner.connect()) as Client;
       await runner.startTransaction();
       const [, count]: [unknown, number] = await runner.query(
-        `UPDATE task SET state = 'dead', claimed_by = NULL, finished_at = now(), failures = $5::int, reason = $6, error = $7,
+        `UPDATE task SET state = 'dead', claimed_by = NULL, finished_at = now(), failures = $5::int, reason = $6, error = $7, error_group = $8,
                 unique_key = CASE WHEN unique_until > now() THEN unique_key END,
                 released_key = CASE WHEN unique_until IS NULL THEN unique_key END,
                 ${withEvent("'buried: ' || $6::text", { error: '$7::text' })}
          WHERE ${OWNED}`,
-        [...owned(claim), failures, reason, error],
+        [...owned(claim), failures, reason, error, errorGroup(error)],
       );
       if (count > 0 && onDead) await runHook(runner, onDead, limit);
       // Not TypeORM's: that of a hook which has left a savepoint open would end the savepoint alone.

@@ -33,7 +33,9 @@ export interface HistoryEntry {
 @Index('task_ready', ['queue', 'runAt', 'id'], { where: "state = 'pending' AND NOT quarantined" })
 @Index('task_quarantine', ['queue', 'runAt', 'id'], { where: "state = 'pending' AND quarantined" })
 @Index('task_dispatched', ['verifiedAt'], { where: "state = 'dispatched'" })
-@Index('task_finished', ['finishedAt'], { where: "state IN ('dead', 'completed')" })
+@Index('task_dead', ['queue', 'type', 'errorGroup', 'finishedAt', 'id'], { where: "state = 'dead'" })
+@Index('task_out', ['queue', 'runAt', 'id'], { where: "state = 'dispatched'" })
+@Index('task_ended', ['state', 'finishedAt', 'id'], { where: "state IN ('dead', 'completed')" })
 @Index('task_kept', ['keepUntil'], { where: "state = 'completed'" })
 @Index('task_unique', ['type', 'uniqueKey'], { unique: true, where: 'unique_key IS NOT NULL' })
 export class TaskRecord {
@@ -108,6 +110,10 @@ export class TaskRecord {
   @Column('text', { nullable: true })
   error: string | null;
 
+  /** What a dead task's error has in common with others of its kind; '' for all others, and where it is not known. */
+  @Column('text', { name: 'error_group', default: '' })
+  errorGroup: string;
+
   @Column('jsonb', { nullable: true })
   progress: unknown;
 
@@ -181,6 +187,62 @@ export class WorkerRecord {
   running: RunningEntry[] | null;
 }
 
+/**
+ * What happened in a queue within a minute: counts, to which every worker adds its
+ * own, and gauges, which one of them measures. Kept for a day and an hour.
+ */
+@Entity('task_statistic')
+export class StatisticRecord {
+  @PrimaryColumn('timestamptz')
+  minute: Date;
+
+  @PrimaryColumn('text')
+  queue: string;
+
+  /** Attempts that began. */
+  @Column('integer', { default: 0 })
+  started: number;
+
+  /** Tasks that were done. */
+  @Column('integer', { default: 0 })
+  completed: number;
+
+  /** Attempts that failed, the last ones included. */
+  @Column('integer', { default: 0 })
+  failed: number;
+
+  /** Tasks that were buried. */
+  @Column('integer', { default: 0 })
+  died: number;
+
+  /** Attempts of which it is known how long they waited since they were due; for how long, all together, in milliseconds. */
+  @Column('integer', { default: 0 })
+  waits: number;
+
+  @Column('double precision', { default: 0 })
+  waited: number;
+
+  /** How long the attempts took that ended, all together, in milliseconds. */
+  @Column('double precision', { default: 0 })
+  ran: number;
+
+  @Column('integer', { nullable: true })
+  ready: number | null;
+
+  @Column('integer', { nullable: true })
+  running: number | null;
+
+  @Column('integer', { nullable: true })
+  delayed: number | null;
+
+  @Column('integer', { nullable: true })
+  dead: number | null;
+
+  /** Milliseconds that the oldest ready task has been due. */
+  @Column('double precision', { nullable: true })
+  latency: number | null;
+}
+
 /** A queue that an operator has paused. In the database, because a flushed Redis forgets it. */
 @Entity('task_queue_pause')
 export class QueuePause {
@@ -208,3 +270,6 @@ export class ScheduleRecord {
   @Column('timestamptz', { name: 'next_at' })
   nextAt: Date;
 }
+
+/** All of the engine's. */
+export const taskEntities = [TaskRecord, QueuePause, ScheduleRecord, StatisticRecord, WorkerRecord];

@@ -9,6 +9,7 @@ import { deliveryOf, type JobData, taskOf } from '../dispatch/job.js';
 import { TaskLogger } from '../task-logger.js';
 import { QuarantineSlot } from '../dispatch/quarantine-slot.js';
 import { TaskRunner } from './runner.js';
+import { Statistics } from './statistics.js';
 import { TaskWorker } from './task-worker.js';
 
 /**
@@ -68,6 +69,7 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
     private readonly taskLogger: TaskLogger,
     private readonly clock: DatabaseClock,
     private readonly slot: QuarantineSlot,
+    private readonly statistics: Statistics,
   ) {
     super();
   }
@@ -91,7 +93,9 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
 
   private async run(job: Job<JobData>, delivery: Delivery, token: string | undefined): Promise<{ moot: string } | undefined> {
     await faultPoint('worker.after-fetch');
+    const ended = this.statistics.begin(delivery);
     const outcome = await this.runner.run(delivery);
+    ended(outcome);
     switch (outcome.kind) {
       case 'completed':
         return outcome.moot === undefined ? undefined : { moot: outcome.moot };

@@ -113,6 +113,7 @@ const delivered = (rest: Partial<Delivery>): Delivery => ({
   claimedBy: undefined,
   quarantined: false,
   createdAt: new Date(0).getTime(),
+  dueAt: undefined,
   number: 1,
   failures: 0,
   crashes: 0,

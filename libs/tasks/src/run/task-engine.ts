@@ -20,6 +20,7 @@ import { startBullWorkers } from './bull-workers.js';
 import type { QueueProcessor } from './queue-processor.js';
 import { TaskRegistry } from './registry.js';
 import { TaskRunner } from './runner.js';
+import { Statistics } from './statistics.js';
 import { QUEUE_PROCESSORS, TaskProcessor } from './task-processor.js';
 
 /** How long the engine's loops may take to end. Milliseconds. */
@@ -44,6 +45,7 @@ export class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShut
     private readonly runner: TaskRunner,
     private readonly scheduler: Scheduler,
     private readonly maintenance: Maintenance,
+    private readonly statistics: Statistics,
     private readonly logger: TaskLogger,
   ) {}
 
@@ -61,6 +63,7 @@ export class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShut
     this.clock.start(this.dispatcher.needsRightClock, () => this.processor.resume());
     this.scheduler.start();
     this.maintenance.start();
+    this.statistics.start();
     const types = this.registry.all().map((task) => task.policy.type);
     this.logger.started(this.options.weights, this.options.concurrency, types, this.dispatcher.name);
   }
@@ -74,7 +77,7 @@ export class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShut
       this.processor.stop(),
       this.end({ clock: this.clock, scheduler: this.scheduler, maintenance: this.maintenance, election: this.election }),
     ]);
-    await this.end({ dispatcher: this.dispatcher });
+    await this.end({ dispatcher: this.dispatcher, statistics: this.statistics });
     await this.listener.stop();
     if (left > 0) throw new Error(`${left} running tasks neither ended nor could be given back`);
   }

@@ -14,7 +14,7 @@ import { TaskRunner } from '../run/runner.js';
 import { EngineOptions, type TasksOptions } from '../options.js';
 import { TaskLogger } from '../task-logger.js';
 import { type TaskHandler, policyOf } from '../declare/task.js';
-import { QueuePause, ScheduleRecord, TaskRecord, WorkerRecord } from '../ledger/task-record.entity.js';
+import { taskEntities, TaskRecord } from '../ledger/task-record.entity.js';
 import { TasksPool } from '../ledger/tasks-pool.js';
 
 /** A drain that runs this many tasks has found one that never ends. */
@@ -97,6 +97,7 @@ export class TaskTestKit implements OnModuleInit {
         quarantined: false,
         crashes: 0,
         createdAt: task.created.getTime(),
+        dueAt: undefined,
         requestId: task.request ?? undefined,
         keep: task.keep,
       });
@@ -122,7 +123,7 @@ export class TasksTestingModule {
     return {
       module: TasksTestingModule,
       global: true,
-      imports: [TypeOrmModule.forFeature([TaskRecord, QueuePause, ScheduleRecord, WorkerRecord]), DiscoveryModule],
+      imports: [TypeOrmModule.forFeature(taskEntities), DiscoveryModule],
       providers: [
         { provide: EngineOptions, useValue: new EngineOptions(options) },
         Completions,

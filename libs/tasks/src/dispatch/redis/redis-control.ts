@@ -1,12 +1,16 @@
 import { Injectable } from '@nestjs/common';
 import { DataSource, type EntityManager } from 'typeorm';
-import { answered } from './answered.js';
+import { describeError } from '@app/redaction';
+import { answered, DispatcherUnavailable } from './answered.js';
 import { type JobData, jobIdOf } from '../job.js';
 import { CANCEL_CHANNEL } from '../../ledger/channels.js';
 import { QueuePause } from '../../ledger/task-record.entity.js';
 import { DispatchControl, type Dispatched, type QueueCounts } from '../dispatch-control.js';
 import { TaskQueues } from './queues.js';
 import type { Job } from 'bullmq';
+
+/** How long an operator who looks waits for Redis. Milliseconds. */
+const PATIENCE = 2_000;
 
 /**
  * BullMQ on Redis, as operators see it. Which queues are paused is kept in the
@@ -16,11 +20,24 @@ import type { Job } from 'bullmq';
  */
 @Injectable()
 export class RedisControl extends DispatchControl {
+  readonly name = 'redis';
+
   constructor(
     private readonly dataSource: DataSource,
     private readonly queues: TaskQueues,
   ) {
     super();
+  }
+
+  async trouble(): Promise<string | undefined> {
+    try {
+      await answered(this.queues.ask(), PATIENCE);
+      return undefined;
+    } catch (error) {
+      // Whatever Redis or its connection says: that it takes no tasks.
+      const cause = error instanceof DispatcherUnavailable ? '' : `: ${describeError(error).message}`;
+      return `Redis does not take tasks${cause}. They wait in the ledger, and run when it does; nothing is lost.`;
+    }
   }
 
   async count(): Promise<ReadonlyMap<string, QueueCounts>> {

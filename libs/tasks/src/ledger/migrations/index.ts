@@ -4,6 +4,8 @@ import { IndexKeptTasks1764000000021 } from './1764000000021-index-kept-tasks.js
 import { ClaimTasks1764000000040 } from './1764000000040-claim-tasks.js';
 import { IndexReadyTasks1764000000041 } from './1764000000041-index-ready-tasks.js';
 import { ShowWorkers1764000000050 } from './1764000000050-show-workers.js';
+import { RecordStatistics1764000000051 } from './1764000000051-record-statistics.js';
+import { IndexWhatOperatorsSee1764000000052 } from './1764000000052-index-what-operators-see.js';
 
 /** The engine’s, for the `migrations` of a data source, in the order in which they run. One that has been released is never edited. */
 export const taskMigrations = [
@@ -13,4 +15,6 @@ export const taskMigrations = [
   ClaimTasks1764000000040,
   IndexReadyTasks1764000000041,
   ShowWorkers1764000000050,
+  RecordStatistics1764000000051,
+  IndexWhatOperatorsSee1764000000052,
 ];
