@@ -1,5 +1,5 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import { AccountModule, PurgeEmailVerifications, PurgeSignUps, SendVerificationEmail } from '@app/account';
+import { AccountModule, PurgeAccountEvents, PurgeEmailVerifications, PurgeSignUps, SendVerificationEmail } from '@app/account';
 import { type Config, ConfigModule } from '@app/config';
 import { DatabaseModule } from '@app/database';
 import { armFaults } from '@app/faults';
@@ -27,7 +27,7 @@ export class WorkerModule {
         MailModule,
         AccountModule,
       ],
-      providers: [PurgeEmailVerifications, PurgeSignUps, SendVerificationEmail],
+      providers: [PurgeAccountEvents, PurgeEmailVerifications, PurgeSignUps, SendVerificationEmail],
     };
   }
 }

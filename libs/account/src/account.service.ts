@@ -6,6 +6,7 @@ import { type FieldViolation, RpcError } from '@app/rpc';
 import { TaskDistributor } from '@app/tasks';
 import { DataSource, type EntityManager } from 'typeorm';
 import { v7 as uuidv7 } from 'uuid';
+import { AccountEvents } from './account-events.js';
 import { EmailVerifications, type VerificationLink } from './email-verifications.js';
 import { PasswordHasher } from './password-hasher.js';
 import { passwordProblem } from './password-policy.js';
@@ -39,6 +40,7 @@ export class AccountService {
     private readonly tasks: TaskDistributor,
     private readonly passwords: PasswordHasher,
     private readonly verifications: EmailVerifications,
+    private readonly events: AccountEvents,
     private readonly config: Config,
   ) {}
 
@@ -167,6 +169,7 @@ export class AccountService {
       const [inserted] = raw as { created_at: Date }[];
       if (!inserted) return undefined;
       user.createdAt = inserted.created_at;
+      await this.events.record(manager, { userId: user.id, kind: 'signed_up' });
       await faultPoint('signup.after-insert');
       await this.tasks.distribute(SendVerificationEmail, { userId: user.id }, { manager, processIn: this.config.VERIFY_EMAIL_DELAY });
       await faultPoint('signup.before-commit');

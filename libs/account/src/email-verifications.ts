@@ -2,6 +2,7 @@ import { createHmac, hash } from 'node:crypto';
 import { Injectable, Logger } from '@nestjs/common';
 import { Config } from '@app/config';
 import { DataSource, type EntityManager } from 'typeorm';
+import { AccountEvents } from './account-events.js';
 import { EmailVerification } from './email-verification.entity.js';
 import { User } from './user.entity.js';
 
@@ -47,6 +48,7 @@ export class EmailVerifications {
 
   constructor(
     private readonly dataSource: DataSource,
+    private readonly events: AccountEvents,
     private readonly config: Config,
   ) {}
 
@@ -112,15 +114,19 @@ export class EmailVerifications {
     return this.dataSource.transaction(async (manager) => {
       // The unique index would refuse the second one too, with a detail that Postgres writes into its log.
       await lockAddress(manager, found.email);
-      const [link] = await manager.query<{ user_id: string }[]>(
+      const [link] = await manager.query<{ user_id: string; is_news: boolean }[]>(
         `WITH link AS (SELECT link.id, link.user_id, link.email ${VALID_LINK} FOR NO KEY UPDATE OF link, users),
            used AS (UPDATE email_verification SET used_at = now() FROM link WHERE email_verification.id = link.id AND used_at IS NULL),
-           verified AS (UPDATE users SET is_email_verified = true FROM link WHERE users.id = link.user_id AND NOT is_email_verified),
+           verified AS (UPDATE users SET is_email_verified = true FROM link WHERE users.id = link.user_id AND NOT is_email_verified RETURNING users.id),
            others AS (DELETE FROM users USING link
              WHERE lower(users.email) = lower(link.email) AND NOT is_email_verified AND users.id <> link.user_id)
-         SELECT user_id FROM link`,
+         SELECT user_id, EXISTS (SELECT FROM verified) AS is_news FROM link`,
         [digest(token)],
       );
+      if (link?.is_news) {
+        await this.events.keep(manager, link.user_id);
+        await this.events.record(manager, { userId: link.user_id, kind: 'email_verified' });
+      }
       return link && ((await manager.findOneBy(User, { id: link.user_id })) ?? undefined);
     });
   }
@@ -133,12 +139,16 @@ export class EmailVerifications {
    */
   async disown(token: string): Promise<boolean> {
     if (!TOKEN.test(token)) return false;
-    const [, count] = await this.dataSource.query<[unknown, number]>(
-      `DELETE FROM users USING email_verification AS link
-       WHERE link.token_digest = $1 AND users.id = link.user_id AND users.email = link.email AND NOT users.is_email_verified`,
-      [digest(token)],
-    );
-    return count > 0;
+    return this.dataSource.transaction(async (manager) => {
+      const [deleted] = await manager.query<[{ id: string }[], number]>(
+        `DELETE FROM users USING email_verification AS link
+         WHERE link.token_digest = $1 AND users.id = link.user_id AND users.email = link.email AND NOT users.is_email_verified
+         RETURNING users.id`,
+        [digest(token)],
+      );
+      for (const { id } of deleted) await this.events.record(manager, { userId: id, kind: 'sign_up_disowned' });
+      return deleted.length > 0;
+    });
   }
 
   /** Deletes the links whose time was over a day ago. @returns how many. */

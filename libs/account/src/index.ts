@@ -1,8 +1,10 @@
+export { AccountEvent } from './account-event.entity.js';
 export { AccountModule } from './account.module.js';
 export { AccountService, type SignUp } from './account.service.js';
 export { accountMigrations } from './migrations/index.js';
 export { EmailVerification } from './email-verification.entity.js';
 export { EmailVerifications, type VerificationLink } from './email-verifications.js';
+export { PurgeAccountEvents } from './purge-account-events.task.js';
 export { PurgeEmailVerifications } from './purge-email-verifications.task.js';
 export { PurgeSignUps } from './purge-sign-ups.task.js';
 export { SendVerificationEmail } from './send-verification-email.task.js';

@@ -1,0 +1,82 @@
+import { Injectable, Logger, type OnModuleInit } from '@nestjs/common';
+import { currentClient } from '@app/rpc';
+import { DataSource, type EntityManager, type EntitySubscriberInterface, type QueryRunner } from 'typeorm';
+import { v7 as uuidv7 } from 'uuid';
+
+/** What can happen to an account, as rows and log lines name it. */
+export type AccountEventKind = 'signed_up' | 'sign_up_disowned' | 'email_verified';
+
+/** What is to be recorded; from where and when is known. */
+export interface NewAccountEvent {
+  /** Whose account; where a call must not tell whether there is one, an id that may be nobody's. */
+  readonly userId: string;
+  readonly kind: AccountEventKind;
+  /** The session that it was done in, or to. */
+  readonly sessionId?: string;
+}
+
+/** How long an account's events are kept; an interval of Postgres. */
+const KEPT = '90 days';
+
+/** How long those of a sign-up that never becomes an account are, or of an id that is nobody's: else a flood would be kept too. */
+const KEPT_OF_NOBODY = '2 days';
+
+/** How many events of one kind an account has a day, about. What comes beyond them is in the log alone. */
+const A_DAY = 100;
+
+/**
+ * Records what happens to accounts: a row in the caller's transaction, and once
+ * that has committed a line in the log, which has neither name nor address of mail.
+ */
+@Injectable()
+export class AccountEvents implements OnModuleInit, EntitySubscriberInterface {
+  private readonly logger = new Logger('AccountEvents');
+  /** Lines of transactions that have not ended; one that rolls back leaves none. */
+  private readonly lines = new WeakMap<QueryRunner, object[]>();
+
+  constructor(private readonly dataSource: DataSource) {}
+
+  onModuleInit(): void {
+    this.dataSource.subscribers.push(this);
+  }
+
+  /**
+   * Records an event in the transaction that makes it true. An account gets about
+   * a hundred rows of a kind a day, and is said in the log each time.
+   *
+   * @param manager of that transaction.
+   */
+  async record(manager: EntityManager, { userId, kind, sessionId }: NewAccountEvent): Promise<void> {
+    const client = currentClient() ?? null;
+    await manager.query(
+      `INSERT INTO account_event (id, user_id, kind, session_id, client, expires_at)
+       SELECT $1, $2::uuid, $3::text, $4, $5,
+         now() + CASE WHEN EXISTS (SELECT FROM users WHERE id = $2 AND is_email_verified) THEN $6 ELSE $7 END::interval
+       WHERE NOT EXISTS (SELECT FROM account_event WHERE user_id = $2 AND kind = $3 AND created_at > now() - interval '1 day'
+         OFFSET ${A_DAY - 1})`,
+      [uuidv7(), userId, kind, sessionId ?? null, client, KEPT, KEPT_OF_NOBODY],
+    );
+    const line = { event: kind, userId, ...(sessionId !== undefined && { sessionId }), ...(client !== null && { client }) };
+    const runner = manager.queryRunner;
+    if (!runner?.isTransactionActive) return this.logger.log(line, 'account event');
+    this.lines.set(runner, [...(this.lines.get(runner) ?? []), line]);
+  }
+
+  /** A sign-up has become an account: what led to that is kept for as long as what comes. */
+  async keep(manager: EntityManager, userId: string): Promise<void> {
+    await manager.query('UPDATE account_event SET expires_at = created_at + $2::interval WHERE user_id = $1', [userId, KEPT]);
+  }
+
+  /** For TypeORM, which calls it after every commit. */
+  afterTransactionCommit({ queryRunner }: { queryRunner: QueryRunner }): void {
+    // A savepoint was released: the transaction around it may still roll back.
+    if (queryRunner.isTransactionActive) return;
+    for (const line of this.lines.get(queryRunner) ?? []) this.logger.log(line, 'account event');
+    this.lines.delete(queryRunner);
+  }
+
+  /** For TypeORM. A query runner may be used for another transaction. */
+  afterTransactionRollback({ queryRunner }: { queryRunner: QueryRunner }): void {
+    if (!queryRunner.isTransactionActive) this.lines.delete(queryRunner);
+  }
+}
