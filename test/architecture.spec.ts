@@ -9,7 +9,7 @@ import { Config } from '@app/config';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
 import { ApiModule } from '../apps/api/src/api.module.js';
-import { LinkLimiter } from '../apps/api/src/source-limits.js';
+import { SourceLimits } from '../apps/api/src/source-limits.js';
 import { WorkerModule } from '../apps/worker/src/worker.module.js';
 import { assertRpcHandlers } from '../libs/rpc/src/rpc-handlers.js';
 import { findPolicy } from '../libs/tasks/src/declare/task.js';
@@ -166,7 +166,7 @@ describe('every RPC', () => {
 
   it('of the contract is answered by one handler of the api', () => {
     const config = Config.parse({});
-    const { controllers } = ApiModule.forRoot(config, new LinkLimiter(config));
+    const { controllers } = ApiModule.forRoot(config, new SourceLimits(config));
     expect(() => assertRpcHandlers(controllers as Type[], services)).not.toThrow();
   });
 });

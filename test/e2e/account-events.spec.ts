@@ -11,7 +11,11 @@ let waybill: Waybill;
 beforeAll(async () => {
   waybill = await Waybill.start('postgres', { environment: { TRUST_PROXY: 'loopback' } });
 });
-afterAll(() => waybill?.close());
+afterAll(async () => {
+  // Its mails are not to be cut off in the middle.
+  await waybill?.idle();
+  await waybill?.close();
+});
 
 interface EventRow {
   readonly kind: string;

@@ -9,7 +9,7 @@ import { Code, httpPath } from '../support/callers.js';
 import { somebody } from '../support/people.js';
 import { Waybill } from '../support/waybill.js';
 
-const { createUser, resendVerificationEmail, verifyEmail } = UserService.method;
+const { createUser, requestPasswordReset, resendVerificationEmail, resetPassword, verifyEmail } = UserService.method;
 
 let waybill: Waybill;
 afterAll(() => waybill?.close());
@@ -85,6 +85,47 @@ describe('asking for another link', () => {
     expect((await ask('grpc', '192.0.2.1')).code).toBe(Code.RESOURCE_EXHAUSTED);
     expect((await askByPage('192.0.2.2')).status).toBe(200);
     expect((await signUp('http', '192.0.2.1')).code).toBe(Code.OK);
+  });
+});
+
+describe('a new password', () => {
+  beforeAll(() => startApi({ SIGN_UP_BURST: '1', SIGN_UPS_PER_MINUTE: '1' }));
+
+  it('is asked for as often as another link, on the pages and on both transports together', async () => {
+    const client = '192.0.2.11';
+    const byPage = () =>
+      waybill.fetch('/reset-password/new', {
+        method: 'POST',
+        headers: { 'content-type': 'application/x-www-form-urlencoded', ...from(client) },
+        body: new URLSearchParams({ email: somebody().email }),
+      });
+    const ask = (transport: 'http' | 'grpc') => waybill[transport].call(requestPasswordReset, { email: somebody().email }, from(client));
+    for (let times = 0; times < 9; times++) {
+      if (times < 4) expect((await byPage()).status).toBe(200);
+      else expect((await ask(transportOf(times))).code).toBe(Code.OK);
+    }
+    expect((await waybill.http.call(resendVerificationEmail, { email: somebody().email }, from(client))).code).toBe(Code.OK);
+    expect([(await byPage()).status, (await ask('http')).code, (await ask('grpc')).code]).toEqual([
+      429,
+      Code.RESOURCE_EXHAUSTED,
+      Code.RESOURCE_EXHAUSTED,
+    ]);
+  });
+
+  it('is set as often as a source signs up, and a wrong token counts a tenth', async () => {
+    const client = '192.0.2.12';
+    const request = { token: 'x', newPassword: 'a new and better one' };
+    const byPage = () =>
+      waybill.fetch('/reset-password', {
+        method: 'POST',
+        headers: { 'content-type': 'application/x-www-form-urlencoded', ...from(client) },
+        body: new URLSearchParams({ token: 'x', password: request.newPassword }),
+      });
+    const codes: unknown[] = [(await byPage()).status];
+    // Of what is left after a tenth, no second call can be paid in full; a minute gives back one.
+    for (const { transport } of waybill.callers) codes.push((await waybill[transport].call(resetPassword, request, from(client))).code);
+    codes.push((await byPage()).status);
+    expect(codes).toEqual([400, Code.RESOURCE_EXHAUSTED, Code.RESOURCE_EXHAUSTED, 429]);
   });
 });
 

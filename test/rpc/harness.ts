@@ -10,9 +10,9 @@ import {
 } from '@bufbuild/protobuf';
 import { anyUnpack } from '@bufbuild/protobuf/wkt';
 import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
-import { type LoggerService, Module, type Type } from '@nestjs/common';
+import { Controller, type LoggerService, Module, type Type } from '@nestjs/common';
 import { BadRequestSchema, ErrorInfoSchema, StatusSchema } from '@app/contract';
-import { createRpcApp, Readiness, type RpcApp, type RpcAppOptions } from '@app/rpc';
+import { createRpcApp, Message, Readiness, Rpc, type RpcApp, RpcError, type RpcAppOptions } from '@app/rpc';
 import { freePort } from '../../scripts/stack/ports.ts';
 
 /** A line that was logged with an object first. */
@@ -61,6 +61,20 @@ export interface GrpcAnswer<T> {
   readonly response?: T;
   readonly error?: ServiceError;
   readonly metadata: Metadata;
+}
+
+/** A controller for the RPCs of a service that a test's own one does not answer: a service is served as a whole. */
+export function restOf(service: DescService, controller: Type): Type {
+  class Rest {}
+  const own = new Set(Object.getOwnPropertyNames(controller.prototype));
+  for (const method of service.methods.filter(({ localName }) => !own.has(localName))) {
+    const value = () => Promise.reject(RpcError.unimplemented('not in this test'));
+    Object.defineProperty(Rest.prototype, method.localName, { value, writable: true, configurable: true });
+    Message()(Rest.prototype, method.localName, 0);
+    Rpc(method as DescMethodUnary)(Rest.prototype, method.localName, Object.getOwnPropertyDescriptor(Rest.prototype, method.localName)!);
+  }
+  Controller()(Rest);
+  return Rest;
 }
 
 export class Harness {

@@ -17,7 +17,7 @@ import {
 import { createRpcApp, Message, packageDefinition, Rpc } from '@app/rpc';
 import { field as fieldRules } from '../../libs/contract/src/gen/buf/validate/validate_pb.js';
 import { freePort } from '../../scripts/stack/ports.ts';
-import { Harness } from './harness.js';
+import { Harness, restOf } from './harness.js';
 
 const resend = UserService.method.resendVerificationEmail;
 
@@ -51,7 +51,7 @@ async function start(options: Parameters<Harness['start']>[2] = {}): Promise<voi
   entered = Promise.withResolvers();
   release = Promise.withResolvers();
   waiting = 0;
-  harness = await new Harness().start([SlowController], [UserService], options);
+  harness = await new Harness().start([SlowController, restOf(UserService, SlowController)], [UserService], options);
 }
 afterEach(async () => {
   release.resolve();

@@ -8,7 +8,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { type CreateUserRequest, type ResendVerificationEmailRequest, UserService, type VerifyEmailRequest } from '@app/contract';
 import { Message, Rpc } from '@app/rpc';
 import { eventually } from '../support/eventually.js';
-import { Harness } from './harness.js';
+import { Harness, restOf } from './harness.js';
 
 const resend = UserService.method.resendVerificationEmail;
 
@@ -33,7 +33,7 @@ class UserController {
 let harness: Harness;
 const cleanUp: (() => void)[] = [];
 async function start(limits: NonNullable<Parameters<Harness['start']>[2]>['limits'] = {}): Promise<void> {
-  harness = await new Harness().start([UserController], [UserService], { limits });
+  harness = await new Harness().start([UserController, restOf(UserService, UserController)], [UserService], { limits });
 }
 afterEach(async () => {
   for (const end of cleanUp.splice(0)) end();

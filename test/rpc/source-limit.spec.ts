@@ -9,7 +9,7 @@ import {
   type VerifyEmailRequest,
 } from '@app/contract';
 import { callIsCostly, Message, Rpc, RpcError, SourceLimiter } from '@app/rpc';
-import { grpcDetails, grpcReason, Harness, infoJson, type StatusJson } from './harness.js';
+import { grpcDetails, grpcReason, Harness, infoJson, type StatusJson, restOf } from './harness.js';
 
 const { createUser, verifyEmail } = UserService.method;
 
@@ -40,7 +40,11 @@ let harness: Harness;
 /** @param perMinute so few that a test sees none of them come back. */
 async function start(burst: number, perMinute = 0.001, options: Parameters<Harness['start']>[2] = {}): Promise<void> {
   const sourceLimits = new Map([[createUser, new SourceLimiter({ burst, perMinute })]]);
-  harness = await new Harness().start([UserController], [UserService], { sourceLimits, limits: { refusalDelay: 0 }, ...options });
+  harness = await new Harness().start([UserController, restOf(UserService, UserController)], [UserService], {
+    sourceLimits,
+    limits: { refusalDelay: 0 },
+    ...options,
+  });
 }
 afterEach(() => harness.stop());
 

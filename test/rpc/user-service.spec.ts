@@ -13,7 +13,7 @@ import {
   type VerifyEmailRequest,
 } from '@app/contract';
 import { Code, currentClient, currentRequestId, Message, Rpc, RpcError } from '@app/rpc';
-import { grpcDetails, grpcReason, grpcViolations, Harness, infoJson, type StatusJson } from './harness.js';
+import { grpcDetails, grpcReason, grpcViolations, Harness, infoJson, type StatusJson, restOf } from './harness.js';
 
 const SECRET = 'canary-password-9';
 const alice = { username: 'alice', fullName: "Alice O'Neil", email: 'alice@example.com', password: SECRET };
@@ -66,7 +66,7 @@ class OtherController {
 const harness = new Harness();
 
 beforeAll(async () => {
-  await harness.start([UserController, OtherController], [UserService], {
+  await harness.start([UserController, restOf(UserService, UserController), OtherController], [UserService], {
     translate: (error) =>
       error instanceof Error && error.message.includes('database') ? RpcError.unavailable('try again later', { cause: error }) : undefined,
   });

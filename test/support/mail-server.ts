@@ -170,7 +170,7 @@ function refusal(responseCode: number, address: string): Error {
 
 async function parse(stream: SMTPServerDataStream, to: string): Promise<ReceivedMail> {
   const { messageId = '', subject = '', text = '', html, to: header } = await simpleParser(stream, { skipTextToHtml: true });
-  const [link = '', token = ''] = /https?:\/\/\S+\/verify-email\?token=([\w-]+)/.exec(text) ?? [];
+  const [link = '', token = ''] = /https?:\/\/\S+\/[a-z-]+\?token=([\w-]+)/.exec(text) ?? [];
   const recipient = [header ?? []]
     .flat()
     .flatMap(({ value }) => value.map(({ name }) => name))

@@ -151,14 +151,15 @@ export class Waybill {
     return link.slice(origin.length);
   }
 
-  /** The tasks of the ledger that mail links, the oldest first. */
-  ledger(): Promise<LedgerRow[]> {
-    return this.database.query(`SELECT * FROM task WHERE type = 'account.send_verification_email' ORDER BY id`);
+  /** The tasks of the ledger that mail a link, by default that of a sign-up, the oldest first. */
+  ledger(type = 'account.send_verification_email'): Promise<LedgerRow[]> {
+    return this.database.query('SELECT * FROM task WHERE type = $1 ORDER BY id', [type]);
   }
 
   /** Resolves when nothing is left to be done. */
   async idle(within = 30_000): Promise<void> {
-    await eventually(async () => (await this.ledger()).every(({ state }) => state === 'dead' || state === 'completed'), within);
+    const left = `SELECT FROM task WHERE type LIKE 'account.send_%' AND state NOT IN ('dead', 'completed')`;
+    await eventually(async () => (await this.database.query(left)).length === 0, within);
   }
 
   /** From now on a new task that fails is tried again after so many milliseconds: its own rule waits for a quarter of a minute and more. */

@@ -10,15 +10,16 @@ import { DocsController } from './docs.controller.js';
 import { DatabaseReadiness, HealthController } from './health.controller.js';
 import { HomeController } from './home.controller.js';
 import { OpenApiController } from './open-api.controller.js';
-import { LinkLimiter } from './source-limits.js';
+import { ResetPageController } from './reset-page.controller.js';
+import { SourceLimits } from './source-limits.js';
 import { UserController } from './user.controller.js';
 import { VerifyPageController } from './verify-page.controller.js';
 
 /** The api: it answers calls and distributes tasks, and talks to nothing but Postgres. */
 @Module({})
 export class ApiModule {
-  /** @param links counts who asks for another link on the page. */
-  static forRoot(config: Config, links: LinkLimiter): DynamicModule {
+  /** @param limits of sources, which the pages share with the RPCs. */
+  static forRoot(config: Config, limits: SourceLimits): DynamicModule {
     armFaults(config.FAULTS);
     return {
       module: ApiModule,
@@ -29,10 +30,18 @@ export class ApiModule {
         TasksModule.forRoot({ role: 'distribute', ...config.tasks, correlationId: currentRequestId }),
         AccountModule,
       ],
-      controllers: [UserController, DocsController, HomeController, OpenApiController, VerifyPageController, HealthController],
+      controllers: [
+        UserController,
+        DocsController,
+        HomeController,
+        OpenApiController,
+        ResetPageController,
+        VerifyPageController,
+        HealthController,
+      ],
       providers: [
         { provide: Readiness, useClass: DatabaseReadiness },
-        { provide: LinkLimiter, useValue: links },
+        { provide: SourceLimits, useValue: limits },
       ],
     };
   }

@@ -4,7 +4,7 @@ import { UserService } from '@app/contract';
 import { createRpcApp, Readiness, type RpcApp, RpcError } from '@app/rpc';
 import { ApiModule } from './api.module.js';
 import type { DatabaseReadiness } from './health.controller.js';
-import { LinkLimiter, sourceLimits } from './source-limits.js';
+import { SourceLimits } from './source-limits.js';
 
 /**
  * The api, to be listened with: its services, and what errors of the database
@@ -14,12 +14,12 @@ import { LinkLimiter, sourceLimits } from './source-limits.js';
  * @throws PortUnavailable before anything is started, when a port is taken.
  */
 export async function createApi(config: Config, logger: LoggerService | false, shutdownTimeout?: number): Promise<RpcApp> {
-  const links = new LinkLimiter(config);
-  const app: RpcApp = await createRpcApp(ApiModule.forRoot(config, links), {
+  const limits = new SourceLimits(config);
+  const app: RpcApp = await createRpcApp(ApiModule.forRoot(config, limits), {
     config,
     services: [UserService],
     basePath: new URL(config.PUBLIC_URL).pathname,
-    sourceLimits: sourceLimits(config, links),
+    sourceLimits: limits.byMethod,
     logger,
     ...(shutdownTimeout !== undefined && { shutdownTimeout }),
     translate: (error) => (readiness().isPassing(error) ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined),

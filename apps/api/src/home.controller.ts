@@ -25,6 +25,7 @@ export class HomeController {
     const { isProduction, MAILBOX_URL } = this.config;
     const links = [
       textLink(at('verify-email/new'), 'Get a new verification link'),
+      textLink(at('reset-password/new'), 'Choose a new password'),
       textLink(at('openapi.json'), 'The contract as OpenAPI 3.1'),
       ...(isProduction || MAILBOX_URL === undefined ? [] : [textLink(MAILBOX_URL, 'The mailbox, for development')]),
     ];

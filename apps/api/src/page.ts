@@ -66,6 +66,30 @@ ${actions}
 `;
 }
 
+/**
+ * Asks for the address that a link is to be mailed to, at the address `new` beside the page's own.
+ *
+ * @param email what was given before, and `problem` what was wrong with it.
+ */
+export function addressForm(label: string, email = '', problem?: string): string {
+  const field = `<input type="email" id="email" name="email" value="${escapeHtml(email)}" required maxlength="254" autocomplete="email"`;
+  return `<form method="post" action="new">
+<label for="email">E-mail address</label>
+${field}${describedBy(problem)}>${problemLine(problem)}
+<button type="submit">${escapeHtml(label)}</button>
+</form>`;
+}
+
+/** Attributes of a field that has a problem, which {@link problemLine} tells. */
+export function describedBy(problem: string | undefined): string {
+  return problem === undefined ? '' : ' aria-invalid="true" aria-describedby="problem"';
+}
+
+/** What is wrong with a field, below it. */
+export function problemLine(problem: string | undefined): string {
+  return problem === undefined ? '' : `\n<p class="problem" id="problem" role="alert">${escapeHtml(problem)}</p>`;
+}
+
 /** A link that looks like a button. */
 export function linkButton(href: string, label: string): string {
   return `<a class="button" href="${escapeHtml(href)}">${escapeHtml(label)}</a>`;

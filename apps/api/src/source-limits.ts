@@ -6,21 +6,23 @@ import { SourceLimiter } from '@app/rpc';
 /** A link costs a task and no hash: a source may ask for so many times more of them than it may sign up. */
 const LINKS_A_SIGN_UP = 10;
 
-/** Counts who asks for another link, by RPC and on the page. */
-export class LinkLimiter extends SourceLimiter {
-  constructor({ SIGN_UP_BURST, SIGN_UPS_PER_MINUTE }: Config) {
-    super({ burst: LINKS_A_SIGN_UP * SIGN_UP_BURST, perMinute: LINKS_A_SIGN_UP * SIGN_UPS_PER_MINUTE });
-  }
-}
+/** What a source may call, and how often; what RPCs and pages do alike is counted together. */
+export class SourceLimits {
+  /** Who asks for a link, by RPC and on the pages. */
+  readonly links: SourceLimiter;
+  /** Who redeems a link with a new password, by RPC and on the page: a hash each, as a sign-up. */
+  readonly resets: SourceLimiter;
+  /** By RPC. Redeeming a verification link is not counted: it costs one look at an index, and nobody can guess a token. */
+  readonly byMethod: ReadonlyMap<DescMethod, SourceLimiter>;
 
-/**
- * What a source may call, and how often. Redeeming a link is not counted: it costs
- * one look at an index, and nobody can guess a token.
- */
-export function sourceLimits(config: Config, links: LinkLimiter): ReadonlyMap<DescMethod, SourceLimiter> {
-  const signUps = new SourceLimiter({ burst: config.SIGN_UP_BURST, perMinute: config.SIGN_UPS_PER_MINUTE });
-  return new Map<DescMethod, SourceLimiter>([
-    [UserService.method.createUser, signUps],
-    [UserService.method.resendVerificationEmail, links],
-  ]);
+  constructor({ SIGN_UP_BURST: burst, SIGN_UPS_PER_MINUTE: perMinute }: Config) {
+    this.links = new SourceLimiter({ burst: LINKS_A_SIGN_UP * burst, perMinute: LINKS_A_SIGN_UP * perMinute });
+    this.resets = new SourceLimiter({ burst, perMinute });
+    this.byMethod = new Map<DescMethod, SourceLimiter>([
+      [UserService.method.createUser, new SourceLimiter({ burst, perMinute })],
+      [UserService.method.resendVerificationEmail, this.links],
+      [UserService.method.requestPasswordReset, this.links],
+      [UserService.method.resetPassword, this.resets],
+    ]);
+  }
 }

@@ -1,14 +1,24 @@
 import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import { Controller, UseInterceptors } from '@nestjs/common';
-import { AccountService, type User } from '@app/account';
-import { type CreateUserRequest, type ResendVerificationEmailRequest, UserService, type VerifyEmailRequest } from '@app/contract';
+import { AccountService, PasswordResets, type User } from '@app/account';
+import {
+  type CreateUserRequest,
+  type RequestPasswordResetRequest,
+  type ResendVerificationEmailRequest,
+  type ResetPasswordRequest,
+  UserService,
+  type VerifyEmailRequest,
+} from '@app/contract';
 import { Message, Rpc } from '@app/rpc';
 import { SignUpProblems } from './sign-up-problems.interceptor.js';
 
 /** account.v1.UserService, on both transports. */
 @Controller()
 export class UserController {
-  constructor(private readonly accounts: AccountService) {}
+  constructor(
+    private readonly accounts: AccountService,
+    private readonly resets: PasswordResets,
+  ) {}
 
   @Rpc(UserService.method.createUser)
   @UseInterceptors(SignUpProblems)
@@ -24,6 +34,18 @@ export class UserController {
   @Rpc(UserService.method.resendVerificationEmail)
   async resendVerificationEmail(@Message() { email }: ResendVerificationEmailRequest) {
     await this.accounts.resendVerificationEmail(email);
+    return {};
+  }
+
+  @Rpc(UserService.method.requestPasswordReset)
+  async requestPasswordReset(@Message() { email }: RequestPasswordResetRequest) {
+    await this.resets.request(email);
+    return {};
+  }
+
+  @Rpc(UserService.method.resetPassword)
+  async resetPassword(@Message() { token, newPassword }: ResetPasswordRequest) {
+    await this.resets.redeem(token, newPassword);
     return {};
   }
 }

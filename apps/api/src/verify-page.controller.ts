@@ -5,8 +5,9 @@ import { ResendVerificationEmailRequestSchema } from '@app/contract';
 import { Code, currentSource, messageFromJson, Readiness, RpcError } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
 import { DatabaseReadiness } from './health.controller.js';
+import { textOf } from './form.js';
 import { sendPage } from './page.js';
-import { LinkLimiter } from './source-limits.js';
+import { SourceLimits } from './source-limits.js';
 import {
   confirmPage,
   disownAgainPage,
@@ -26,7 +27,7 @@ export class VerifyPageController {
   constructor(
     private readonly accounts: AccountService,
     private readonly config: Config,
-    private readonly links: LinkLimiter,
+    private readonly limits: SourceLimits,
     @Inject(Readiness) private readonly database: DatabaseReadiness,
   ) {}
 
@@ -81,7 +82,7 @@ export class VerifyPageController {
   async mailLink(@Body() body: unknown, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
     const given = textOf(body, 'email').trim();
     try {
-      this.links.take(currentSource() ?? '');
+      this.limits.links.take(currentSource() ?? '');
       const { email } = messageFromJson(ResendVerificationEmailRequestSchema, { email: given });
       await this.accounts.resendVerificationEmail(email);
       return sendPage(reply, 200, linkSentPage());
@@ -99,10 +100,4 @@ export class VerifyPageController {
       throw error;
     }
   }
-}
-
-/** A field of a query or a form; empty when it is not there, or there more than once. */
-function textOf(given: unknown, field: string): string {
-  const value = typeof given === 'object' && given !== null ? (given as Record<string, unknown>)[field] : undefined;
-  return typeof value === 'string' ? value : '';
 }

@@ -1,5 +1,5 @@
 import escapeHtml from 'escape-html';
-import { linkButton, page } from './page.js';
+import { addressForm, linkButton, page } from './page.js';
 
 function verifyForm(token: string): string {
   return `<form method="post" action="verify-email">
@@ -78,16 +78,10 @@ export function disownAgainPage(token: string): string {
 
 /** Asks for the address that a new link is to be mailed to; `email` is what was given before, and `problem` what was wrong with it. */
 export function newLinkPage(email = '', problem?: string): string {
-  const described = problem === undefined ? '' : ' aria-invalid="true" aria-describedby="problem"';
-  const problemLine = problem === undefined ? '' : `\n<p class="problem" id="problem" role="alert">${escapeHtml(problem)}</p>`;
   return page(
     'Get a new verification link',
     'We mail it to the address that you signed up with.',
-    `<form method="post" action="new">
-<label for="email">E-mail address</label>
-<input type="email" id="email" name="email" value="${escapeHtml(email)}" required maxlength="254" autocomplete="email"${described}>${problemLine}
-<button type="submit">Mail me a new link</button>
-</form>`,
+    addressForm('Mail me a new link', email, problem),
   );
 }
 

@@ -1,8 +1,12 @@
 import 'reflect-metadata';
-import { AccountEvent, EmailVerification, User } from '@app/account';
+import { AccountEvent, AccountLink, AccountNotice, EmailVerification, User } from '@app/account';
 import { Config } from '@app/config';
 import { createDataSource } from '@app/database';
 import { taskEntities } from '@app/tasks';
 
 /** For TypeORM's command line and the check for migration drift: every entity there is. */
-export default createDataSource(Config.load(), [AccountEvent, EmailVerification, User, ...taskEntities], 'waybill-cli');
+export default createDataSource(
+  Config.load(),
+  [AccountEvent, AccountLink, AccountNotice, EmailVerification, User, ...taskEntities],
+  'waybill-cli',
+);

@@ -1,5 +1,14 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import { AccountModule, PurgeAccountEvents, PurgeEmailVerifications, PurgeSignUps, SendVerificationEmail } from '@app/account';
+import {
+  AccountModule,
+  PurgeAccountEvents,
+  PurgeAccountLinks,
+  PurgeEmailVerifications,
+  PurgeSignUps,
+  SendNotice,
+  SendPasswordReset,
+  SendVerificationEmail,
+} from '@app/account';
 import { type Config, ConfigModule } from '@app/config';
 import { DatabaseModule } from '@app/database';
 import { armFaults } from '@app/faults';
@@ -27,7 +36,15 @@ export class WorkerModule {
         MailModule,
         AccountModule,
       ],
-      providers: [PurgeAccountEvents, PurgeEmailVerifications, PurgeSignUps, SendVerificationEmail],
+      providers: [
+        PurgeAccountEvents,
+        PurgeAccountLinks,
+        PurgeEmailVerifications,
+        PurgeSignUps,
+        SendNotice,
+        SendPasswordReset,
+        SendVerificationEmail,
+      ],
     };
   }
 }

@@ -4,7 +4,7 @@ import { DataSource, type EntityManager, type EntitySubscriberInterface, type Qu
 import { v7 as uuidv7 } from 'uuid';
 
 /** What can happen to an account, as rows and log lines name it. */
-export type AccountEventKind = 'signed_up' | 'sign_up_disowned' | 'email_verified';
+export type AccountEventKind = 'signed_up' | 'sign_up_disowned' | 'email_verified' | 'password_reset_requested' | 'password_reset';
 
 /** What is to be recorded; from where and when is known. */
 export interface NewAccountEvent {
@@ -18,8 +18,11 @@ export interface NewAccountEvent {
 /** How long an account's events are kept; an interval of Postgres. */
 const KEPT = '90 days';
 
-/** How long those of a sign-up that never becomes an account are, or of an id that is nobody's: else a flood would be kept too. */
-const KEPT_OF_NOBODY = '2 days';
+/** How long those of a sign-up are that has not become an account: a flood of them must not be kept for months. */
+const KEPT_OF_SIGN_UP = '2 days';
+
+/** How long those of an id that is nobody's are, which are written so that nobody can tell. */
+const KEPT_OF_NOBODY = '1 hour';
 
 /** How many events of one kind an account has a day, about. What comes beyond them is in the log alone. */
 const A_DAY = 100;
@@ -51,10 +54,10 @@ export class AccountEvents implements OnModuleInit, EntitySubscriberInterface {
     await manager.query(
       `INSERT INTO account_event (id, user_id, kind, session_id, client, expires_at)
        SELECT $1, $2::uuid, $3::text, $4, $5,
-         now() + CASE WHEN EXISTS (SELECT FROM users WHERE id = $2 AND is_email_verified) THEN $6 ELSE $7 END::interval
+         now() + coalesce((SELECT CASE WHEN is_email_verified THEN $6 ELSE $7 END FROM users WHERE id = $2), $8)::interval
        WHERE NOT EXISTS (SELECT FROM account_event WHERE user_id = $2 AND kind = $3 AND created_at > now() - interval '1 day'
          OFFSET ${A_DAY - 1})`,
-      [uuidv7(), userId, kind, sessionId ?? null, client, KEPT, KEPT_OF_NOBODY],
+      [uuidv7(), userId, kind, sessionId ?? null, client, KEPT, KEPT_OF_SIGN_UP, KEPT_OF_NOBODY],
     );
     const line = { event: kind, userId, ...(sessionId !== undefined && { sessionId }), ...(client !== null && { client }) };
     const runner = manager.queryRunner;

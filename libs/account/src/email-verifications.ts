@@ -1,9 +1,10 @@
-import { createHmac, hash } from 'node:crypto';
 import { Injectable, Logger } from '@nestjs/common';
 import { Config } from '@app/config';
-import { DataSource, type EntityManager } from 'typeorm';
+import { DataSource } from 'typeorm';
 import { AccountEvents } from './account-events.js';
 import { EmailVerification } from './email-verification.entity.js';
+import { LinkOfAnother } from './link-of-another.js';
+import { isLinkToken, linkToken, lockAddress, tokenDigest } from './link-tokens.js';
 import { User } from './user.entity.js';
 
 /** How long a link may be used after it was mailed. */
@@ -14,9 +15,6 @@ const LINKS_A_DAY = 10;
 
 /** How long a link is known after its time: it can say that it has verified the address, and counts against the address's day. */
 const REMEMBERED = '1 day';
-
-/** 32 bytes in base64url. */
-const TOKEN = /^[\w-]{43}$/;
 
 /** What a link is good for. */
 export interface VerificationLink {
@@ -35,11 +33,6 @@ const VALID_LINK = `
   FROM email_verification AS link JOIN users ON users.id = link.user_id AND users.email = link.email
   WHERE link.token_digest = $1 AND (users.is_email_verified OR (link.used_at IS NULL AND link.expires_at > now() AND NOT EXISTS (
     SELECT FROM users AS owner WHERE lower(owner.email) = lower(users.email) AND owner.is_email_verified)))`;
-
-/** The id of a link is another person's. */
-export class LinkOfAnother extends Error {
-  override readonly name = 'LinkOfAnother';
-}
 
 /** Issues the tokens of verification links, and redeems them. Only a token's digest is stored. */
 @Injectable()
@@ -62,7 +55,7 @@ export class EmailVerifications {
    * @throws LinkOfAnother when the id is another person's: the two would have one token.
    */
   async issue(id: string, user: User): Promise<string | undefined> {
-    const token = createHmac('sha256', this.config.SECRET_KEY).update(`email-verification:${id}`).digest('base64url');
+    const token = linkToken(this.config.SECRET_KEY, 'email-verification', id);
     return this.dataSource.transaction(async (manager) => {
       // Links that are issued at the same instant would not count each other.
       await lockAddress(manager, user.email);
@@ -83,7 +76,7 @@ export class EmailVerifications {
       }
       await manager.query(
         'INSERT INTO email_verification (id, user_id, email, token_digest, expires_at) VALUES ($1, $2, $3, $4, now() + $5::interval)',
-        [id, user.id, user.email, digest(token), LIFETIME],
+        [id, user.id, user.email, tokenDigest(token), LIFETIME],
       );
       return token;
     });
@@ -91,10 +84,10 @@ export class EmailVerifications {
 
   /** What a link is good for; undefined for every token that does not verify, whatever the cause. */
   async find(token: string): Promise<VerificationLink | undefined> {
-    if (!TOKEN.test(token)) return undefined;
+    if (!isLinkToken(token)) return undefined;
     const [link] = await this.dataSource.query<VerificationLink[]>(
       `SELECT users.username, users.is_email_verified AS "isVerified" ${VALID_LINK}`,
-      [digest(token)],
+      [tokenDigest(token)],
     );
     return link;
   }
@@ -108,8 +101,8 @@ export class EmailVerifications {
    * @returns undefined for every token that does not verify, whatever the cause.
    */
   async redeem(token: string): Promise<User | undefined> {
-    if (!TOKEN.test(token)) return undefined;
-    const [found] = await this.dataSource.query<{ email: string }[]>(`SELECT link.email ${VALID_LINK}`, [digest(token)]);
+    if (!isLinkToken(token)) return undefined;
+    const [found] = await this.dataSource.query<{ email: string }[]>(`SELECT link.email ${VALID_LINK}`, [tokenDigest(token)]);
     if (!found) return undefined;
     return this.dataSource.transaction(async (manager) => {
       // The unique index would refuse the second one too, with a detail that Postgres writes into its log.
@@ -121,7 +114,7 @@ export class EmailVerifications {
            others AS (DELETE FROM users USING link
              WHERE lower(users.email) = lower(link.email) AND NOT is_email_verified AND users.id <> link.user_id)
          SELECT user_id, EXISTS (SELECT FROM verified) AS is_news FROM link`,
-        [digest(token)],
+        [tokenDigest(token)],
       );
       if (link?.is_news) {
         await this.events.keep(manager, link.user_id);
@@ -138,16 +131,17 @@ export class EmailVerifications {
    * @returns whether there was one.
    */
   async disown(token: string): Promise<boolean> {
-    if (!TOKEN.test(token)) return false;
+    if (!isLinkToken(token)) return false;
     return this.dataSource.transaction(async (manager) => {
-      const [deleted] = await manager.query<[{ id: string }[], number]>(
-        `DELETE FROM users USING email_verification AS link
-         WHERE link.token_digest = $1 AND users.id = link.user_id AND users.email = link.email AND NOT users.is_email_verified
-         RETURNING users.id`,
-        [digest(token)],
+      const [signUp] = await manager.query<{ id: string }[]>(
+        `SELECT users.id FROM users JOIN email_verification AS link ON link.user_id = users.id AND link.email = users.email
+         WHERE link.token_digest = $1 AND NOT users.is_email_verified FOR UPDATE OF users`,
+        [tokenDigest(token)],
       );
-      for (const { id } of deleted) await this.events.record(manager, { userId: id, kind: 'sign_up_disowned' });
-      return deleted.length > 0;
+      if (!signUp) return false;
+      await this.events.record(manager, { userId: signUp.id, kind: 'sign_up_disowned' });
+      await manager.query('DELETE FROM users WHERE id = $1', [signUp.id]);
+      return true;
     });
   }
 
@@ -158,13 +152,4 @@ export class EmailVerifications {
     ]);
     return count;
   }
-}
-
-/** One at a time for an address, until the transaction ends. */
-async function lockAddress(manager: EntityManager, email: string): Promise<void> {
-  await manager.query('SELECT pg_advisory_xact_lock(hashtextextended(lower($1), 0))', [email]);
-}
-
-function digest(token: string): Buffer {
-  return hash('sha256', token, 'buffer');
 }

@@ -1,11 +1,17 @@
 export { AccountEvent } from './account-event.entity.js';
+export { AccountLink } from './account-link.entity.js';
 export { AccountModule } from './account.module.js';
+export { AccountNotice } from './account-notice.entity.js';
 export { AccountService, type SignUp } from './account.service.js';
 export { accountMigrations } from './migrations/index.js';
 export { EmailVerification } from './email-verification.entity.js';
 export { EmailVerifications, type VerificationLink } from './email-verifications.js';
+export { PasswordResets } from './password-resets.js';
 export { PurgeAccountEvents } from './purge-account-events.task.js';
+export { PurgeAccountLinks } from './purge-account-links.task.js';
 export { PurgeEmailVerifications } from './purge-email-verifications.task.js';
 export { PurgeSignUps } from './purge-sign-ups.task.js';
+export { SendNotice } from './send-notice.task.js';
+export { SendPasswordReset } from './send-password-reset.task.js';
 export { SendVerificationEmail } from './send-verification-email.task.js';
 export { User } from './user.entity.js';

@@ -1,10 +1,11 @@
 import { Config } from '@app/config';
-import { faultPoint } from '@app/faults';
-import { type Mail, Mailer, MailerBusy, MailRefused } from '@app/mail';
-import { RetryIn, SkipRetry, Task, type TaskContext, type TaskHandler } from '@app/tasks';
+import { type Mail, Mailer } from '@app/mail';
+import { SkipRetry, Task, type TaskContext, type TaskHandler } from '@app/tasks';
 import { DataSource } from 'typeorm';
 import { z } from 'zod';
-import { EmailVerifications, LinkOfAnother } from './email-verifications.js';
+import { EmailVerifications } from './email-verifications.js';
+import { LinkOfAnother } from './link-of-another.js';
+import { sendMail } from './send-mail.js';
 import { User } from './user.entity.js';
 import { addressInUseMail, verificationMail } from './verification-mail.js';
 
@@ -35,16 +36,7 @@ export class SendVerificationEmail implements TaskHandler<z.output<typeof payloa
     if (!user || user.isEmailVerified) return;
     const mail = await this.mailFor(user, task.id);
     if (!mail) return;
-    await faultPoint('mail.before-send');
-    const messageId = `<${task.id}@${new URL(this.config.PUBLIC_URL).hostname}>`;
-    try {
-      await this.mailer.send({ ...mail, messageId }, task.signal);
-    } catch (error) {
-      if (error instanceof MailRefused) throw new SkipRetry(error.message, { cause: error });
-      // Nothing is wrong with this mail: others were before it.
-      if (error instanceof MailerBusy) throw new RetryIn('15s', error.message);
-      throw error;
-    }
+    await sendMail(this.mailer, this.config.PUBLIC_URL, task, mail);
   }
 
   /** @returns undefined when none is to be sent. */

@@ -1,16 +1,6 @@
 import type { Mail } from '@app/mail';
 import escapeHtml from 'escape-html';
-
-/** A mail as HTML: short, and like every other one. */
-function html(content: string): string {
-  return `<!doctype html>
-<html lang="en">
-  <body style="font-family: system-ui, sans-serif; line-height: 1.5; max-width: 32rem; margin: 0 auto; padding: 1rem">
-${content}
-  </body>
-</html>
-`;
-}
+import { linkHtml, mailHtml } from './mail-html.js';
 
 /**
  * The mail that carries the verification link, as text and as HTML.
@@ -19,7 +9,6 @@ ${content}
  * write to somebody else. The page of the link names the account.
  */
 export function verificationMail(address: string, link: string): Omit<Mail, 'messageId'> {
-  const escaped = escapeHtml(link);
   return {
     to: address,
     subject: 'Confirm your e-mail address',
@@ -31,10 +20,9 @@ ${link}
 
 It works for 15 minutes. If you did not sign up, ignore this mail, or choose "This was not me" on the page of the link.
 `,
-    html: html(`    <p>Hello,</p>
+    html: mailHtml(`    <p>Hello,</p>
     <p>please confirm the e-mail address of your Waybill account:</p>
-    <p><a href="${escaped}" style="display: inline-block; padding: .6rem 1.2rem; border-radius: .4rem; background: #1d4ed8; color: #fff; text-decoration: none">Confirm e-mail address</a></p>
-    <p>or open this link:<br><a href="${escaped}" style="overflow-wrap: anywhere">${escaped}</a></p>
+${linkHtml(link, 'Confirm e-mail address')}
     <p>It works for 15 minutes. If you did not sign up, ignore this mail, or choose “This was not me” on the page of the link.</p>`),
   };
 }
@@ -51,7 +39,7 @@ somebody tried to sign up for Waybill with your e-mail address. You have the acc
 
 If it was you, use the account ${owner.username}. If it was not, there is nothing to do.
 `,
-    html: html(`    <p>Hello ${username},</p>
+    html: mailHtml(`    <p>Hello ${username},</p>
     <p>somebody tried to sign up for Waybill with your e-mail address. You have the account <strong>${username}</strong> already, and nothing has changed: the new sign-up cannot be verified, and is deleted after a day.</p>
     <p>If it was you, use the account ${username}. If it was not, there is nothing to do.</p>`),
   };

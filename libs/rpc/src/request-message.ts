@@ -19,7 +19,7 @@ const validator = createValidator();
 export class InvalidRequest extends RpcError {
   /** @param request the message, as far as it could be read. */
   constructor(
-    readonly violations: readonly FieldViolation[],
+    violations: readonly FieldViolation[],
     readonly request: Message,
   ) {
     const { code, message, details } = RpcError.invalidArgument(violations);

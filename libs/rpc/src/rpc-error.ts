@@ -148,6 +148,15 @@ export class RpcError extends Error {
     return new RpcError(Code.INTERNAL, 'internal error', [], options);
   }
 
+  /** What is wrong with the request, where that is what the error says; in the proto's spelling. */
+  get violations(): readonly FieldViolation[] {
+    return this.details.flatMap(({ desc, value }) => {
+      const detail = create(desc, value);
+      if (!isMessage(detail, BadRequestSchema)) return [];
+      return detail.fieldViolations.map(({ field, description }) => ({ field, description }));
+    });
+  }
+
   /** The error as gRPC carries it. */
   toStatus(): Status {
     const details = this.allDetails().map(({ desc, value }) => anyPack(desc, create(desc, value)));

@@ -2,6 +2,7 @@ import { CreateUsers1764000000001 } from './1764000000001-create-users.js';
 import { KeepVerificationLinks1764000000010 } from './1764000000010-keep-verification-links.js';
 import { LetSignUpsWait1764000000030 } from './1764000000030-let-sign-ups-wait.js';
 import { RecordAccountEvents1764000000150 } from './1764000000150-record-account-events.js';
+import { MailLinksAndNotices1764000000151 } from './1764000000151-mail-links-and-notices.js';
 
 /** In the order in which they run. One that has been released is never edited. */
 export const accountMigrations = [
@@ -9,4 +10,5 @@ export const accountMigrations = [
   KeepVerificationLinks1764000000010,
   LetSignUpsWait1764000000030,
   RecordAccountEvents1764000000150,
+  MailLinksAndNotices1764000000151,
 ];

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file account/v1/user_service.proto.
  */
 export const file_account_v1_user_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1hY2NvdW50L3YxL3VzZXJfc2VydmljZS5wcm90bxIKYWNjb3VudC52MSKFAQoEVXNlchIQCgh1c2VybmFtZRgBIAEoCRIRCglmdWxsX25hbWUYAiABKAkSDQoFZW1haWwYAyABKAkSGQoRaXNfZW1haWxfdmVyaWZpZWQYBCABKAgSLgoKY3JlYXRlZF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAipw0KEUNyZWF0ZVVzZXJSZXF1ZXN0EpQBCgh1c2VybmFtZRgBIAEoCUKBAbpIfroBdQoTdXNlcm5hbWUuY2hhcmFjdGVycxJAbXVzdCBjb250YWluIG9ubHkgbG93ZXItY2FzZSBsZXR0ZXJzIGEteiwgZGlnaXRzIGFuZCB1bmRlcnNjb3JlcxocdGhpcy5tYXRjaGVzKCdeW2EtejAtOV9dKiQnKXIEEAMYZBLOCQoJZnVsbF9uYW1lGAIgASgJQroJuki2CboBlgIKFGZ1bGxfbmFtZS5jaGFyYWN0ZXJzEl1tdXN0IGNvbnRhaW4gb25seSBsZXR0ZXJzLCBkaWdpdHMsIHNwYWNlcywgYXBvc3Ryb3BoZXMsIGh5cGhlbnMsIGRvdHMsIGNvbW1hcyBhbmQgcGFyZW50aGVzZXMangF0aGlzLm1hdGNoZXMoJ15bXFxwe0x9XFxwe019XFxwe05kfVxccHtObH0gXFx4e0EwfVxceHszMDAwfVwnXFx4ezIwMTh9XFx4ezIwMTl9XFx4ezVGM31cXHh7NUY0fVxceHsyMDEwfS1cXHh7MjAxM30uLFxceHtCN31cXHh7MzBGQn0oKVxceHsyMDBDfVxceHsyMDBEfS1dKiQnKboBtwYKE2Z1bGxfbmFtZS5pbnZpc2libGUSJW11c3Qgbm90IGNvbnRhaW4gaW52aXNpYmxlIGNoYXJhY3RlcnMa+AV0aGlzLnNpemUoKSA+IDEwMCB8fCAhdGhpcy5tYXRjaGVzKCdbXFx4ezM0Rn1cXHh7MTE1Rn1cXHh7MTE2MH1cXHh7MTdCNH1cXHh7MTdCNX1cXHh7MTgwQn0tXFx4ezE4MEZ9XFx4ezIwMEN9XFx4ezIwMER9XFx4ezMxNjR9XFx4e0ZFMDB9LVxceHtGRTBGfVxceHtGRkEwfVxceHtFMDEwMH0tXFx4e0UwMUVGfV0nKSB8fCB0aGlzLm1hdGNoZXMoJ14oPzpbXlxceHszNEZ9XFx4ezExNUZ9XFx4ezExNjB9XFx4ezE3QjR9XFx4ezE3QjV9XFx4ezE4MEJ9LVxceHsxODBGfVxceHsyMDBDfVxceHsyMDBEfVxceHszMTY0fVxceHtGRTAwfS1cXHh7RkUwRn1cXHh7RkZBMH1cXHh7RTAxMDB9LVxceHtFMDFFRn1dfFtcXHB7QXJhYmljfVxccHtTeXJpYWN9XFxwe05rb31cXHB7TW9uZ29saWFufVxccHtEZXZhbmFnYXJpfVxccHtCZW5nYWxpfVxccHtHdXJtdWtoaX1cXHB7R3VqYXJhdGl9XFxwe09yaXlhfVxccHtUYW1pbH1cXHB7VGVsdWd1fVxccHtLYW5uYWRhfVxccHtNYWxheWFsYW19XFxwe1NpbmhhbGF9XSg/OltcXHh7MjAwQ31cXHh7MjAwRH1dW1xccHtBcmFiaWN9XFxwe1N5cmlhY31cXHB7TmtvfVxccHtNb25nb2xpYW59XFxwe0RldmFuYWdhcml9XFxwe0JlbmdhbGl9XFxwe0d1cm11a2hpfVxccHtHdWphcmF0aX1cXHB7T3JpeWF9XFxwe1RhbWlsfVxccHtUZWx1Z3V9XFxwe0thbm5hZGF9XFxwe01hbGF5YWxhbX1cXHB7U2luaGFsYX1dKSt8XFx4e0Q0RH1cXHh7MjAwRH18XFxwe0hhbn1bXFx4e0UwMTAwfS1cXHh7RTAxRUZ9XSkqJCcpugFYChBmdWxsX25hbWUubGV0dGVyEhVtdXN0IGNvbnRhaW4gYSBsZXR0ZXIaLXRoaXMgPT0gJycgfHwgdGhpcy5tYXRjaGVzKCdbXFxwe0x9XFxwe05sfV0nKXIEEAEYZBLqAQoFZW1haWwYAyABKAlC2gG6SNYBugHLAQoNZW1haWwuYWRkcmVzcxIdbXVzdCBiZSBhIHZhbGlkIGVtYWlsIGFkZHJlc3MamgF0aGlzLnNpemUoKSA+IDI1NCB8fCAhdGhpcy5pc0VtYWlsKCkgfHwgKHRoaXMubWF0Y2hlcygnXlteLkBdKyhbLl1bXi5AXSspKkAnKSAmJiB0aGlzLm1hdGNoZXMoJ15bXkBdezEsNjR9QChbXi5dK1suXSkrW2EtekEtWl1bYS16QS1aMC05LV0qW2EtekEtWjAtOV0kJykpcgUY/gFgARIcCghwYXNzd29yZBgEIAEoCUIKukgHcgUQCBiAARIfCgpyZXF1ZXN0X2lkGAUgASgJQgu6SAjYAQFyA7ABASI0ChJDcmVhdGVVc2VyUmVzcG9uc2USHgoEdXNlchgBIAEoCzIQLmFjY291bnQudjEuVXNlciIvChJWZXJpZnlFbWFpbFJlcXVlc3QSGQoFdG9rZW4YASABKAlCCrpIB3IFEAEYgAgiNQoTVmVyaWZ5RW1haWxSZXNwb25zZRIeCgR1c2VyGAEgASgLMhAuYWNjb3VudC52MS5Vc2VyIo0CCh5SZXNlbmRWZXJpZmljYXRpb25FbWFpbFJlcXVlc3QS6gEKBWVtYWlsGAEgASgJQtoBukjWAboBywEKDWVtYWlsLmFkZHJlc3MSHW11c3QgYmUgYSB2YWxpZCBlbWFpbCBhZGRyZXNzGpoBdGhpcy5zaXplKCkgPiAyNTQgfHwgIXRoaXMuaXNFbWFpbCgpIHx8ICh0aGlzLm1hdGNoZXMoJ15bXi5AXSsoWy5dW14uQF0rKSpAJykgJiYgdGhpcy5tYXRjaGVzKCdeW15AXXsxLDY0fUAoW14uXStbLl0pK1thLXpBLVpdW2EtekEtWjAtOS1dKlthLXpBLVowLTldJCcpKXIFGP4BYAEiIQofUmVzZW5kVmVyaWZpY2F0aW9uRW1haWxSZXNwb25zZTL2AgoLVXNlclNlcnZpY2USYQoKQ3JlYXRlVXNlchIdLmFjY291bnQudjEuQ3JlYXRlVXNlclJlcXVlc3QaHi5hY2NvdW50LnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIUgtPkkwIOOgEqIgkvdjEvdXNlcnMSawoLVmVyaWZ5RW1haWwSHi5hY2NvdW50LnYxLlZlcmlmeUVtYWlsUmVxdWVzdBofLmFjY291bnQudjEuVmVyaWZ5RW1haWxSZXNwb25zZSIbgtPkkwIVOgEqIhAvdjEvdmVyaWZ5X2VtYWlsEpYBChdSZXNlbmRWZXJpZmljYXRpb25FbWFpbBIqLmFjY291bnQudjEuUmVzZW5kVmVyaWZpY2F0aW9uRW1haWxSZXF1ZXN0GisuYWNjb3VudC52MS5SZXNlbmRWZXJpZmljYXRpb25FbWFpbFJlc3BvbnNlIiKC0+STAhw6ASoiFy92MS92ZXJpZmljYXRpb25fZW1haWxzYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp]);
+  fileDesc("Ch1hY2NvdW50L3YxL3VzZXJfc2VydmljZS5wcm90bxIKYWNjb3VudC52MSKFAQoEVXNlchIQCgh1c2VybmFtZRgBIAEoCRIRCglmdWxsX25hbWUYAiABKAkSDQoFZW1haWwYAyABKAkSGQoRaXNfZW1haWxfdmVyaWZpZWQYBCABKAgSLgoKY3JlYXRlZF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAipw0KEUNyZWF0ZVVzZXJSZXF1ZXN0EpQBCgh1c2VybmFtZRgBIAEoCUKBAbpIfroBdQoTdXNlcm5hbWUuY2hhcmFjdGVycxJAbXVzdCBjb250YWluIG9ubHkgbG93ZXItY2FzZSBsZXR0ZXJzIGEteiwgZGlnaXRzIGFuZCB1bmRlcnNjb3JlcxocdGhpcy5tYXRjaGVzKCdeW2EtejAtOV9dKiQnKXIEEAMYZBLOCQoJZnVsbF9uYW1lGAIgASgJQroJuki2CboBlgIKFGZ1bGxfbmFtZS5jaGFyYWN0ZXJzEl1tdXN0IGNvbnRhaW4gb25seSBsZXR0ZXJzLCBkaWdpdHMsIHNwYWNlcywgYXBvc3Ryb3BoZXMsIGh5cGhlbnMsIGRvdHMsIGNvbW1hcyBhbmQgcGFyZW50aGVzZXMangF0aGlzLm1hdGNoZXMoJ15bXFxwe0x9XFxwe019XFxwe05kfVxccHtObH0gXFx4e0EwfVxceHszMDAwfVwnXFx4ezIwMTh9XFx4ezIwMTl9XFx4ezVGM31cXHh7NUY0fVxceHsyMDEwfS1cXHh7MjAxM30uLFxceHtCN31cXHh7MzBGQn0oKVxceHsyMDBDfVxceHsyMDBEfS1dKiQnKboBtwYKE2Z1bGxfbmFtZS5pbnZpc2libGUSJW11c3Qgbm90IGNvbnRhaW4gaW52aXNpYmxlIGNoYXJhY3RlcnMa+AV0aGlzLnNpemUoKSA+IDEwMCB8fCAhdGhpcy5tYXRjaGVzKCdbXFx4ezM0Rn1cXHh7MTE1Rn1cXHh7MTE2MH1cXHh7MTdCNH1cXHh7MTdCNX1cXHh7MTgwQn0tXFx4ezE4MEZ9XFx4ezIwMEN9XFx4ezIwMER9XFx4ezMxNjR9XFx4e0ZFMDB9LVxceHtGRTBGfVxceHtGRkEwfVxceHtFMDEwMH0tXFx4e0UwMUVGfV0nKSB8fCB0aGlzLm1hdGNoZXMoJ14oPzpbXlxceHszNEZ9XFx4ezExNUZ9XFx4ezExNjB9XFx4ezE3QjR9XFx4ezE3QjV9XFx4ezE4MEJ9LVxceHsxODBGfVxceHsyMDBDfVxceHsyMDBEfVxceHszMTY0fVxceHtGRTAwfS1cXHh7RkUwRn1cXHh7RkZBMH1cXHh7RTAxMDB9LVxceHtFMDFFRn1dfFtcXHB7QXJhYmljfVxccHtTeXJpYWN9XFxwe05rb31cXHB7TW9uZ29saWFufVxccHtEZXZhbmFnYXJpfVxccHtCZW5nYWxpfVxccHtHdXJtdWtoaX1cXHB7R3VqYXJhdGl9XFxwe09yaXlhfVxccHtUYW1pbH1cXHB7VGVsdWd1fVxccHtLYW5uYWRhfVxccHtNYWxheWFsYW19XFxwe1NpbmhhbGF9XSg/OltcXHh7MjAwQ31cXHh7MjAwRH1dW1xccHtBcmFiaWN9XFxwe1N5cmlhY31cXHB7TmtvfVxccHtNb25nb2xpYW59XFxwe0RldmFuYWdhcml9XFxwe0JlbmdhbGl9XFxwe0d1cm11a2hpfVxccHtHdWphcmF0aX1cXHB7T3JpeWF9XFxwe1RhbWlsfVxccHtUZWx1Z3V9XFxwe0thbm5hZGF9XFxwe01hbGF5YWxhbX1cXHB7U2luaGFsYX1dKSt8XFx4e0Q0RH1cXHh7MjAwRH18XFxwe0hhbn1bXFx4e0UwMTAwfS1cXHh7RTAxRUZ9XSkqJCcpugFYChBmdWxsX25hbWUubGV0dGVyEhVtdXN0IGNvbnRhaW4gYSBsZXR0ZXIaLXRoaXMgPT0gJycgfHwgdGhpcy5tYXRjaGVzKCdbXFxwe0x9XFxwe05sfV0nKXIEEAEYZBLqAQoFZW1haWwYAyABKAlC2gG6SNYBugHLAQoNZW1haWwuYWRkcmVzcxIdbXVzdCBiZSBhIHZhbGlkIGVtYWlsIGFkZHJlc3MamgF0aGlzLnNpemUoKSA+IDI1NCB8fCAhdGhpcy5pc0VtYWlsKCkgfHwgKHRoaXMubWF0Y2hlcygnXlteLkBdKyhbLl1bXi5AXSspKkAnKSAmJiB0aGlzLm1hdGNoZXMoJ15bXkBdezEsNjR9QChbXi5dK1suXSkrW2EtekEtWl1bYS16QS1aMC05LV0qW2EtekEtWjAtOV0kJykpcgUY/gFgARIcCghwYXNzd29yZBgEIAEoCUIKukgHcgUQCBiAARIfCgpyZXF1ZXN0X2lkGAUgASgJQgu6SAjYAQFyA7ABASI0ChJDcmVhdGVVc2VyUmVzcG9uc2USHgoEdXNlchgBIAEoCzIQLmFjY291bnQudjEuVXNlciIvChJWZXJpZnlFbWFpbFJlcXVlc3QSGQoFdG9rZW4YASABKAlCCrpIB3IFEAEYgAgiNQoTVmVyaWZ5RW1haWxSZXNwb25zZRIeCgR1c2VyGAEgASgLMhAuYWNjb3VudC52MS5Vc2VyIo0CCh5SZXNlbmRWZXJpZmljYXRpb25FbWFpbFJlcXVlc3QS6gEKBWVtYWlsGAEgASgJQtoBukjWAboBywEKDWVtYWlsLmFkZHJlc3MSHW11c3QgYmUgYSB2YWxpZCBlbWFpbCBhZGRyZXNzGpoBdGhpcy5zaXplKCkgPiAyNTQgfHwgIXRoaXMuaXNFbWFpbCgpIHx8ICh0aGlzLm1hdGNoZXMoJ15bXi5AXSsoWy5dW14uQF0rKSpAJykgJiYgdGhpcy5tYXRjaGVzKCdeW15AXXsxLDY0fUAoW14uXStbLl0pK1thLXpBLVpdW2EtekEtWjAtOS1dKlthLXpBLVowLTldJCcpKXIFGP4BYAEiIQofUmVzZW5kVmVyaWZpY2F0aW9uRW1haWxSZXNwb25zZSKKAgobUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0EuoBCgVlbWFpbBgBIAEoCULaAbpI1gG6AcsBCg1lbWFpbC5hZGRyZXNzEh1tdXN0IGJlIGEgdmFsaWQgZW1haWwgYWRkcmVzcxqaAXRoaXMuc2l6ZSgpID4gMjU0IHx8ICF0aGlzLmlzRW1haWwoKSB8fCAodGhpcy5tYXRjaGVzKCdeW14uQF0rKFsuXVteLkBdKykqQCcpICYmIHRoaXMubWF0Y2hlcygnXlteQF17MSw2NH1AKFteLl0rWy5dKStbYS16QS1aXVthLXpBLVowLTktXSpbYS16QS1aMC05XSQnKSlyBRj+AWABIh4KHFJlcXVlc3RQYXNzd29yZFJlc2V0UmVzcG9uc2UiUwoUUmVzZXRQYXNzd29yZFJlcXVlc3QSGQoFdG9rZW4YASABKAlCCrpIB3IFEAEYgAgSIAoMbmV3X3Bhc3N3b3JkGAIgASgJQgq6SAdyBRAIGIABIhcKFVJlc2V0UGFzc3dvcmRSZXNwb25zZTL/BAoLVXNlclNlcnZpY2USYQoKQ3JlYXRlVXNlchIdLmFjY291bnQudjEuQ3JlYXRlVXNlclJlcXVlc3QaHi5hY2NvdW50LnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIUgtPkkwIOOgEqIgkvdjEvdXNlcnMSawoLVmVyaWZ5RW1haWwSHi5hY2NvdW50LnYxLlZlcmlmeUVtYWlsUmVxdWVzdBofLmFjY291bnQudjEuVmVyaWZ5RW1haWxSZXNwb25zZSIbgtPkkwIVOgEqIhAvdjEvdmVyaWZ5X2VtYWlsEpYBChdSZXNlbmRWZXJpZmljYXRpb25FbWFpbBIqLmFjY291bnQudjEuUmVzZW5kVmVyaWZpY2F0aW9uRW1haWxSZXF1ZXN0GisuYWNjb3VudC52MS5SZXNlbmRWZXJpZmljYXRpb25FbWFpbFJlc3BvbnNlIiKC0+STAhw6ASoiFy92MS92ZXJpZmljYXRpb25fZW1haWxzEokBChRSZXF1ZXN0UGFzc3dvcmRSZXNldBInLmFjY291bnQudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0GiguYWNjb3VudC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIh6C0+STAhg6ASoiEy92MS9wYXNzd29yZF9yZXNldHMSewoNUmVzZXRQYXNzd29yZBIgLmFjY291bnQudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaIS5hY2NvdW50LnYxLlJlc2V0UGFzc3dvcmRSZXNwb25zZSIlgtPkkwIfOgEqIhovdjEvcGFzc3dvcmRfcmVzZXRzOnJlZGVlbWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp]);
 
 /**
  * User is a person's account as API consumers see it.
@@ -199,6 +199,78 @@ export const ResendVerificationEmailResponseSchema: GenMessage<ResendVerificatio
   messageDesc(file_account_v1_user_service, 6);
 
 /**
+ * @generated from message account.v1.RequestPasswordResetRequest
+ */
+export type RequestPasswordResetRequest = Message<"account.v1.RequestPasswordResetRequest"> & {
+  /**
+   * As in CreateUserRequest.
+   *
+   * @generated from field: string email = 1;
+   */
+  email: string;
+};
+
+/**
+ * Describes the message account.v1.RequestPasswordResetRequest.
+ * Use `create(RequestPasswordResetRequestSchema)` to create a new message.
+ */
+export const RequestPasswordResetRequestSchema: GenMessage<RequestPasswordResetRequest> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 7);
+
+/**
+ * @generated from message account.v1.RequestPasswordResetResponse
+ */
+export type RequestPasswordResetResponse = Message<"account.v1.RequestPasswordResetResponse"> & {
+};
+
+/**
+ * Describes the message account.v1.RequestPasswordResetResponse.
+ * Use `create(RequestPasswordResetResponseSchema)` to create a new message.
+ */
+export const RequestPasswordResetResponseSchema: GenMessage<RequestPasswordResetResponse> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 8);
+
+/**
+ * @generated from message account.v1.ResetPasswordRequest
+ */
+export type ResetPasswordRequest = Message<"account.v1.ResetPasswordRequest"> & {
+  /**
+   * The token of the link. Its form is not checked: every token that does not
+   * reset a password is answered alike.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * As the password in CreateUserRequest.
+   *
+   * @generated from field: string new_password = 2;
+   */
+  newPassword: string;
+};
+
+/**
+ * Describes the message account.v1.ResetPasswordRequest.
+ * Use `create(ResetPasswordRequestSchema)` to create a new message.
+ */
+export const ResetPasswordRequestSchema: GenMessage<ResetPasswordRequest> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 9);
+
+/**
+ * @generated from message account.v1.ResetPasswordResponse
+ */
+export type ResetPasswordResponse = Message<"account.v1.ResetPasswordResponse"> & {
+};
+
+/**
+ * Describes the message account.v1.ResetPasswordResponse.
+ * Use `create(ResetPasswordResponseSchema)` to create a new message.
+ */
+export const ResetPasswordResponseSchema: GenMessage<ResetPasswordResponse> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 10);
+
+/**
  * UserService signs people up. Every RPC is served on gRPC and, under the path
  * of its google.api.http rule, on HTTP as ProtoJSON.
  *
@@ -257,6 +329,39 @@ export const UserService: GenService<{
     methodKind: "unary";
     input: typeof ResendVerificationEmailRequestSchema;
     output: typeof ResendVerificationEmailResponseSchema;
+  },
+  /**
+   * RequestPasswordReset mails a link that gives the account with the address a
+   * new password, at most one a minute; after ten within a day another one when
+   * none is left that works. Links that were mailed before keep their time. The
+   * answer and its time are the same whether the address has an account, waits
+   * to be verified, or is unknown.
+   *
+   * Errors: RESOURCE_EXHAUSTED when too many come from the caller's network.
+   *
+   * @generated from rpc account.v1.UserService.RequestPasswordReset
+   */
+  requestPasswordReset: {
+    methodKind: "unary";
+    input: typeof RequestPasswordResetRequestSchema;
+    output: typeof RequestPasswordResetResponseSchema;
+  },
+  /**
+   * ResetPassword redeems the token of such a link, once and within 15 minutes,
+   * and sets the password. All sessions of the account end, its other links for
+   * a new password are void, and its owner is told by mail.
+   *
+   * Errors: FAILED_PRECONDITION, always the same one, for a token that is wrong,
+   * expired, used, or of a former address; INVALID_ARGUMENT for a password that
+   * may not be one, with which the token is not used; RESOURCE_EXHAUSTED when too
+   * many come from the caller's network, or too many of them are waiting.
+   *
+   * @generated from rpc account.v1.UserService.ResetPassword
+   */
+  resetPassword: {
+    methodKind: "unary";
+    input: typeof ResetPasswordRequestSchema;
+    output: typeof ResetPasswordResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_account_v1_user_service, 0);
