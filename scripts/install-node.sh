@@ -12,8 +12,9 @@ if ! command -v npm >/dev/null 2>&1; then
   exit 1
 fi
 
-echo 'Node 24 is not on PATH: putting it into .tools'
-npm install --prefix .tools --no-save --no-audit --no-fund --loglevel=error node@24 || true
+# A registry that does not answer is said within a minute or two, and named.
+echo "Node 24 is not on PATH: putting it into .tools, from $(npm config get registry)"
+npm install --prefix .tools --no-save --no-audit --no-fund --loglevel=error --fetch-timeout=60000 --fetch-retries=1 node@24 || true
 
 # That package fetches the program in an install script, which npm may be told
 # not to run: then the platform's own package, which needs none.
