@@ -13,7 +13,7 @@ RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json nest-cli.json ./
 COPY apps apps
 COPY libs libs
-RUN npx nest build api && npx nest build worker && find dist -name '*.tsbuildinfo' -delete
+RUN npx nest build api && npx nest build worker && node libs/console/page/build.ts && find dist -name '*.tsbuildinfo' -delete
 
 FROM source AS dependencies
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
@@ -27,6 +27,6 @@ COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist
 COPY package.json LICENSE ./
 USER node
-EXPOSE 8080 9090
+EXPOSE 8080 9090 8081
 STOPSIGNAL SIGTERM
 CMD ["node", "dist/apps/api/src/main.js"]

@@ -14,7 +14,7 @@ export NODE_COMPILE_CACHE := $(CURDIR)/node_modules/.cache/node
 .DEFAULT_GOAL := help
 
 # Folders count as sources too: they change when a file comes or goes.
-SOURCES := $(shell find apps libs -type d -o -name '*.ts' ! -name '*.spec.ts') \
+SOURCES := $(shell find apps libs -type d -o -name '*.ts' ! -name '*.spec.ts' -o -path 'libs/console/page/*') \
   libs/contract/src/openapi.json package.json nest-cli.json tsconfig.json $(wildcard apps/*/tsconfig.app.json)
 
 # Not the folder proto itself: that is the name of a command below.
@@ -42,7 +42,7 @@ test: $(BUILT) ## run the tests (ARGS goes to vitest)
 check: check-contract check-openapi check-format check-lint check-types check-migrations ## check format, lint, types, boundaries, contract and migrations
 
 .PHONY: build
-build: $(BUILT) ## compile both apps into dist
+build: $(BUILT) ## compile both apps and the console's page into dist
 
 .PHONY: proto
 proto: $(INSTALLED) ## generate libs/contract from proto, and the OpenAPI document
@@ -123,6 +123,7 @@ check-lint: $(INSTALLED)
 check-types: $(INSTALLED)
 	@tsc --noEmit -p tsconfig.json
 	@tsc -p scripts/tsconfig.json
+	@tsc -p libs/console/page
 	@tsc --noEmit -p clients/typescript
 
 .PHONY: client
@@ -158,4 +159,5 @@ $(GENERATED): $(INSTALLED) $(CONTRACT)
 $(BUILT): $(INSTALLED) $(GENERATED) $(SOURCES)
 	@nest build api
 	@nest build worker
+	@node libs/console/page/build.ts
 	@touch $@

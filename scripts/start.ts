@@ -23,7 +23,7 @@ async function untilReady(url: string, stopping: AbortSignal): Promise<void> {
 }
 
 function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation): string {
-  const { linkHost, httpPort, grpcPort, publicUrl } = settings;
+  const { linkHost, httpPort, grpcPort, consolePort, consolePassword, publicUrl } = settings;
   const person = (name: string) =>
     `{"username":"${name.toLowerCase()}","fullName":"${name} Example","email":"${name.toLowerCase()}@example.com","password":"correct horse"}`;
   return [
@@ -31,6 +31,7 @@ function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation
     `  HTTP       http://${linkHost}:${httpPort}`,
     `  reference  http://${linkHost}:${httpPort}/docs`,
     `  gRPC       ${linkHost}:${grpcPort}`,
+    `  console    http://${linkHost}:${consolePort} (user operator, password ${consolePassword ?? 'as set: CONSOLE_PASSWORD'})`,
     `  mail       ${mailboxUrl ?? 'goes to SMTP_URL'}`,
     `  database   ${settings.databaseUrl === undefined ? environment.DATABASE_URL : 'at DATABASE_URL'}`,
     `  queues     ${process.env.REDIS_ADDRESS || process.env.REDIS_ADDRESS_FILE ? 'on Redis, at REDIS_ADDRESS' : 'in Postgres (set REDIS_ADDRESS to use Redis)'}`,
@@ -48,18 +49,24 @@ function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation
 }
 
 async function start(settings: StackSettings, stopping: AbortSignal, resources: AsyncDisposableStack): Promise<void> {
-  const { host, linkHost, httpPort, grpcPort, dashboardPort, publicUrl } = settings;
+  const { host, linkHost, httpPort, grpcPort, consolePort, consolePassword, publicUrl } = settings;
   const foundation = await openFoundation(
     settings,
     [
       { variable: 'HTTP_PORT', port: httpPort, host },
       { variable: 'GRPC_PORT', port: grpcPort, host },
-      ...(dashboardPort === undefined ? [] : [{ variable: 'DASHBOARD_PORT', port: dashboardPort, host }]),
+      { variable: 'CONSOLE_PORT', port: consolePort, host },
     ],
     stopping,
     resources,
   );
-  const environment = { ...process.env, ...foundation.environment, PUBLIC_URL: publicUrl };
+  const environment = {
+    ...process.env,
+    ...foundation.environment,
+    PUBLIC_URL: publicUrl,
+    CONSOLE_PORT: String(consolePort),
+    ...(consolePassword !== undefined && { CONSOLE_PASSWORD: consolePassword }),
+  };
   await runOnce('migrate', 'dist/apps/worker/src/migrate.js', environment, stopping);
 
   const apps = ['api', 'worker'].map(

@@ -6,6 +6,9 @@ export const ROOT = resolve(import.meta.dirname, '../..');
 
 const LOOPBACK = '127.0.0.1';
 
+/** Everybody knows it: the apps refuse it in production (libs/config). */
+const DEVELOPMENT_CONSOLE_PASSWORD = 'waybill-operator';
+
 /** What the development stack reads from the environment beside what the apps read. */
 export interface StackSettings {
   /** Where the embedded database, the caught mail and the record of running processes live. */
@@ -16,8 +19,10 @@ export interface StackSettings {
   readonly linkHost: string;
   readonly httpPort: number;
   readonly grpcPort: number;
-  /** Where the worker serves its dashboard; undefined where it does not. */
-  readonly dashboardPort: number | undefined;
+  /** Where the worker serves the console. */
+  readonly consolePort: number;
+  /** The console's password; undefined where it is a secret of the user's own. */
+  readonly consolePassword: string | undefined;
   readonly postgresPort: number;
   readonly mailboxPort: number;
   readonly smtpPort: number;
@@ -71,7 +76,8 @@ export function settingsOf(environment: Readonly<Record<string, string | undefin
     linkHost: linkHost(host),
     httpPort,
     grpcPort: readPort('GRPC_PORT', 9090),
-    dashboardPort: read('DASHBOARD_PORT') === undefined ? undefined : readPort('DASHBOARD_PORT', 0),
+    consolePort: readPort('CONSOLE_PORT', 8081),
+    consolePassword: readSecret('CONSOLE_PASSWORD') === undefined ? DEVELOPMENT_CONSOLE_PASSWORD : undefined,
     postgresPort: readPort('POSTGRES_PORT', 54_329),
     mailboxPort: readPort('MAILBOX_PORT', 1080),
     smtpPort: readPort('SMTP_PORT', 1025),

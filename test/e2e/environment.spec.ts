@@ -5,10 +5,10 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Config, PortUnavailable } from '@app/config';
+import { startConsole } from '@app/console';
 import { migrate } from '@app/database';
-import { type TaskQueues } from '@app/tasks';
+import type { TaskConsole } from '@app/tasks';
 import { afterAll, describe, expect, inject, it } from 'vitest';
-import { startDashboard } from '../../apps/worker/src/dashboard.js';
 import { AppProcess, WARN } from '../support/app-process.js';
 import { createDatabase } from '../support/database.js';
 import { freePort } from '../../scripts/stack/ports.ts';
@@ -186,10 +186,10 @@ describe.concurrent('secrets in files', () => {
     // As editors and echo write them.
     const environment = {
       ...(await production()),
-      DASHBOARD_PASSWORD: 'a password of operators',
+      CONSOLE_PASSWORD: 'a password of operators',
       REDIS_ADDRESS: 'redis://:secret@127.0.0.1:6379',
     };
-    const names = ['DATABASE_URL', 'REDIS_ADDRESS', 'SMTP_URL', 'DASHBOARD_PASSWORD', 'SECRET_KEY'] as const;
+    const names = ['DATABASE_URL', 'REDIS_ADDRESS', 'SMTP_URL', 'CONSOLE_PASSWORD', 'SECRET_KEY'] as const;
     const inFiles = names.flatMap((name) => [
       [name, ''],
       [`${name}_FILE`, file(`${environment[name]}\n`)],
@@ -265,33 +265,33 @@ describe.concurrent('a port that is taken', () => {
     holder.close();
   });
 
-  it('is told with the name of DASHBOARD_PORT, and the worker exits with 1 before it looks for its database', async () => {
+  it('is told with the name of CONSOLE_PORT, and the worker exits with 1 before it looks for its database', async () => {
     const port = await freePort();
     const holder = createServer();
     await new Promise<void>((resolve) => holder.listen(port, '127.0.0.1', resolve));
     const output = await refusal('worker', {
-      DASHBOARD_PORT: String(port),
-      DASHBOARD_PASSWORD: 'long enough for it',
+      CONSOLE_PORT: String(port),
+      CONSOLE_PASSWORD: 'long enough for it',
       ...(await nowhere()),
     });
-    expect(output).toEqual([`DASHBOARD_PORT: port ${port} of 127.0.0.1 is taken by another process`]);
+    expect(output).toEqual([`CONSOLE_PORT: port ${port} of 127.0.0.1 is taken by another process`]);
     holder.close();
   });
 
-  it('is told when the dashboard finds it taken after all', async () => {
+  it('is told when the console finds it taken after all', async () => {
     const holder = createServer();
     await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
     const { port } = holder.address() as AddressInfo;
-    const config = Config.parse({ DASHBOARD_PORT: String(port), DASHBOARD_PASSWORD: 'long enough for it' });
-    const failure = await startDashboard(config, { all: () => [] } as unknown as TaskQueues).catch((error: unknown) => error);
+    const config = Config.parse({ CONSOLE_PORT: String(port), CONSOLE_PASSWORD: 'long enough for it' });
+    const failure = await startConsole(config, {} as TaskConsole).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(PortUnavailable);
-    expect((failure as Error).message).toBe(`DASHBOARD_PORT: port ${port} of 127.0.0.1 is taken by another process`);
+    expect((failure as Error).message).toBe(`CONSOLE_PORT: port ${port} of 127.0.0.1 is taken by another process`);
     holder.close();
   });
 
-  it('is told by the worker that its dashboard is to have it', async () => {
-    const lines = await refusal('worker', { DASHBOARD_PORT: '1081' });
-    expect(lines).toEqual(['The environment is not valid:', '  DASHBOARD_PASSWORD: must be set where DASHBOARD_PORT is']);
+  it('is told by the worker that its console is to have it', async () => {
+    const lines = await refusal('worker', { CONSOLE_PORT: '1081' });
+    expect(lines).toEqual(['The environment is not valid:', '  CONSOLE_PASSWORD: must be set where CONSOLE_PORT is']);
   });
 });
 
@@ -343,14 +343,14 @@ describe.concurrent('a database that is not migrated', () => {
     expect(await refusal('tasks', environment, ['queues'])).toEqual([problem]);
     // One whose port is taken while it waits.
     const port = await freePort();
-    const late = new AppProcess('worker', { ...environment, DASHBOARD_PORT: String(port), DASHBOARD_PASSWORD: 'long enough for it' });
+    const late = new AppProcess('worker', { ...environment, CONSOLE_PORT: String(port), CONSOLE_PASSWORD: 'long enough for it' });
     started.push(late);
     await late.line(({ level }) => level >= WARN);
     const holder = createServer();
     await new Promise<void>((resolve) => holder.listen(port, '127.0.0.1', resolve));
     await migrate(Config.parse(environment), migrations);
     expect(await late.end(50_000)).toBe(1);
-    expect(late.output.trimEnd().split('\n').at(-1)).toBe(`DASHBOARD_PORT: port ${port} of 127.0.0.1 is taken by another process`);
+    expect(late.output.trimEnd().split('\n').at(-1)).toBe(`CONSOLE_PORT: port ${port} of 127.0.0.1 is taken by another process`);
     expect(late.lines.filter(({ msg }) => msg === 'task processor started')).toEqual([]);
     holder.close();
     await worker.line(({ msg }) => msg === 'task processor started');

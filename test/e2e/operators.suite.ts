@@ -4,26 +4,18 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Dispatcher, isAvailable } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
 import { somebody } from '../support/people.js';
-import { freePort } from '../../scripts/stack/ports.ts';
 import { type LedgerRow, Waybill } from '../support/waybill.js';
 
 const TYPE = 'account.send_verification_email';
-const PASSWORD = 'a password of operators';
 
-/** What operators see and do: the command line and the dashboard, on the real apps. One suite for every dispatcher. */
+/** What operators see and do: the command line, on the real apps. One suite for every dispatcher. */
 export function describeOperators(dispatcher: Dispatcher): void {
   const [toRun, pending, dispatched] = dispatcher === 'redis' ? ['dispatched', 0, 1] : ['pending', 1, 0];
   describe.skipIf(!isAvailable(dispatcher))(`operators, with the queues in ${dispatcher}`, { timeout: 120_000 }, () => {
     let waybill: Waybill;
-    let dashboard: string;
     beforeAll(async () => {
-      const port = await freePort();
-      dashboard = `http://127.0.0.1:${port}`;
       waybill = await Waybill.create(dispatcher);
-      await Promise.all([
-        waybill.startApi(),
-        waybill.startWorker({ DASHBOARD_PORT: String(port), DASHBOARD_PASSWORD: PASSWORD, WORKER_CONCURRENCY: '4' }),
-      ]);
+      await Promise.all([waybill.startApi(), waybill.startWorker({ WORKER_CONCURRENCY: '4' })]);
       // A task that waits for its retry is to be looked at meanwhile.
       await waybill.retryQuickly(600_000);
     });
@@ -240,58 +232,6 @@ export function describeOperators(dispatcher: Dispatcher): void {
       const { deleted } = await json<{ deleted: number }>('delete', '--all');
       expect(deleted).toBeGreaterThanOrEqual(1);
       expect([await two.task(), (await alive.task())?.state]).toEqual([undefined, toRun]);
-    });
-
-    describe.skipIf(dispatcher !== 'redis')('on the dashboard', () => {
-      const open = (path: string, credentials?: string, init: RequestInit = {}) =>
-        fetch(`${dashboard}${path}`, {
-          ...init,
-          headers: credentials === undefined ? {} : { authorization: `Basic ${Buffer.from(credentials).toString('base64')}` },
-        });
-
-      it.each(['/queues', '/queues/', '/queues/api/queues', '/queues/api/redis/stats', '/queues/static/js/main.js', '/', '/anything'])(
-        'nobody sees %s without the password',
-        async (path) => {
-          // Ten wrong ones at once are answered so.
-          const wrong = ['operator:wrong', `admin:${PASSWORD}`, `operator:${PASSWORD}x`, ':'];
-          for (const credentials of [undefined, ...(['/queues', '/queues/api/queues'].includes(path) ? wrong : [])]) {
-            const response = await open(path, credentials);
-            expect([credentials, response.status]).toEqual([credentials, 401]);
-            expect(await response.text()).not.toMatch(/<html|critical/i);
-          }
-        },
-      );
-
-      it('they see the queues and their jobs, and no payload', async () => {
-        const { id, userId } = await waiting();
-        const page = await open('/queues', `operator:${PASSWORD}`);
-        expect([page.status, await page.text()]).toEqual([200, expect.stringContaining('<html')]);
-        const response = await open('/queues/api/queues?activeQueue=critical&status=delayed&page=1', `operator:${PASSWORD}`);
-        const body = await response.text();
-        const { queues } = JSON.parse(body) as { queues: { name: string; readOnlyMode: boolean; jobs: { id: string; data: object }[] }[] };
-        expect(queues.map(({ name, readOnlyMode }) => [name, readOnlyMode])).toEqual([
-          ['critical', true],
-          ['default', true],
-        ]);
-        expect(queues[0]?.jobs.find((job) => job.id === id)?.data).toMatchObject({ payload: '[redacted]' });
-        expect(body).not.toContain(userId);
-      });
-
-      it('they can look, and not touch', async () => {
-        const { id } = await waiting();
-        const touch = await open(`/queues/api/queues/critical/${id}/promote`, `operator:${PASSWORD}`, { method: 'PUT' });
-        expect(touch.status).toBeGreaterThanOrEqual(400);
-        expect(touch.status).toBeLessThan(500);
-        expect(await json('show', id)).toMatchObject({ job: 'delayed' });
-      });
-
-      it('there is none unless it is asked for', async () => {
-        const plain = await waybill.startWorker();
-        expect(await plain.stop()).toBe(0);
-        expect(plain.lines.filter(({ context }) => context === 'Dashboard')).toEqual([]);
-        const [asked] = waybill.processes.filter(({ program }) => program === 'worker');
-        expect(asked?.lines.filter(({ context }) => context === 'Dashboard')).toHaveLength(1);
-      });
     });
   });
 }

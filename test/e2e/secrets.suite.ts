@@ -5,6 +5,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import type { Caller } from '../support/callers.js';
 import { type Dispatcher, isAvailable } from '../support/engine.js';
+import { ConsoleClient } from '../support/console.js';
 import { eventually } from '../support/eventually.js';
 import { freePort } from '../../scripts/stack/ports.ts';
 import { Waybill } from '../support/waybill.js';
@@ -29,7 +30,7 @@ const canaries = {
   cookie: canary('Cookie'),
   query: canary('Query'),
   body: canary('Body'),
-  dashboardPassword: canary('Dashboard'),
+  consolePassword: canary('Console'),
 };
 
 const personal = new Set<keyof typeof canaries>(['email', 'deadEmail', 'retriedEmail', 'racedEmail', 'racedUsername', 'name']);
@@ -59,7 +60,7 @@ async function dumpRedis(prefix: string): Promise<string> {
   }
 }
 
-/** I5: nothing secret or personal reaches a log, a payload, Redis or a dashboard. One suite for every dispatcher. */
+/** I5: nothing secret or personal reaches a log, a payload, Redis or the console. One suite for every dispatcher. */
 export function describeSecrets(dispatcher: Dispatcher): void {
   describe.skipIf(!isAvailable(dispatcher))(`what was told in confidence, with the queues in ${dispatcher}`, () => {
     let waybill: Waybill;
@@ -67,24 +68,19 @@ export function describeSecrets(dispatcher: Dispatcher): void {
     /** Every row of every table, as text, by the table's name. */
     const tables = new Map<string, string>();
     let redis = '';
-    /** What the dashboard shows of every job. */
-    let dashboard = '';
+    /** What the console tells of every task. */
+    let shown = '';
 
     beforeAll(async () => {
-      const dashboardPort = String(await freePort());
+      const consolePort = String(await freePort());
       waybill = await Waybill.create(dispatcher, {
-        environment: { LOG_LEVEL: 'trace', DASHBOARD_PORT: dashboardPort, DASHBOARD_PASSWORD: canaries.dashboardPassword },
+        environment: { LOG_LEVEL: 'trace', CONSOLE_PORT: consolePort, CONSOLE_PASSWORD: canaries.consolePassword },
       });
       await Promise.all([waybill.startApi(), waybill.startWorker()]);
       // Long enough to be looked at while it waits.
       await waybill.retryQuickly(60_000);
       await everythingThatCanBeTold();
-      for (const status of dispatcher === 'redis' ? ['completed', 'failed', 'delayed'] : []) {
-        const response = await fetch(`http://127.0.0.1:${dashboardPort}/queues/api/queues?activeQueue=critical&status=${status}&page=1`, {
-          headers: { authorization: `Basic ${Buffer.from(`operator:${canaries.dashboardPassword}`).toString('base64')}` },
-        });
-        dashboard += await response.text();
-      }
+      shown = await everythingThatIsShown(await ConsoleClient.logIn(`http://127.0.0.1:${consolePort}`, canaries.consolePassword));
       for (const { schema, name } of await waybill.database.query<{ schema: string; name: string }>(
         `SELECT table_schema AS schema, table_name AS name FROM information_schema.tables WHERE table_schema NOT IN ('pg_catalog', 'information_schema')`,
       )) {
@@ -166,6 +162,12 @@ export function describeSecrets(dispatcher: Dispatcher): void {
       await eventually(() => waybill.mail.triesTo(email).some(({ mail }) => mail?.subject === 'Your password was changed'));
     }
 
+    /** What the console tells an operator. */
+    async function everythingThatIsShown(client: ConsoleClient): Promise<string> {
+      const asked = [client.ask('overview', {}), client.ask('deadGroups', {}), client.ask('workers', {})];
+      return JSON.stringify(await Promise.all<unknown>(asked));
+    }
+
     /** Sign-ups at the same instant with one address, one username, one request's id; and links of several of them. */
     async function everythingThatClashes(caller: Caller, secret: Record<string, string>) {
       const { password, racedUsername, name: fullName } = canaries;
@@ -192,16 +194,18 @@ export function describeSecrets(dispatcher: Dispatcher): void {
       expect(waybill.worker.lines.filter(({ msg }) => msg === 'task buried').length).toBeGreaterThanOrEqual(2);
       expect(tables.get('public.users')).toContain(canaries.email);
       expect(tables.get('public.task')).toContain('retry skipped');
-      for (const queues of dispatcher === 'redis' ? [redis, dashboard] : [tables.get('public.task')]) {
+      for (const queues of [dispatcher === 'redis' ? redis : tables.get('public.task')]) {
         expect(queues).toContain('account.send_verification_email');
         expect(queues).toContain('the mail could not be sent');
       }
+      expect(shown).toContain('account.send_verification_email');
+      expect(shown).toContain('the mail server refused the mail');
     });
 
     it.each(Object.keys(canaries) as (keyof typeof canaries)[])('the %s was neither logged nor shown', (what) => {
       for (const { program, output } of waybill.processes) expect(output, `the ${program}`).not.toContain(canaries[what]);
       expect(postgresLog(), 'Postgres').not.toContain(canaries[what].toLowerCase());
-      expect(dashboard).not.toContain(canaries[what]);
+      expect(shown).not.toContain(canaries[what]);
     });
 
     it('nor was what the apps were told in their environment', () => {
@@ -217,7 +221,7 @@ export function describeSecrets(dispatcher: Dispatcher): void {
         for (const { output } of waybill.processes) expect(output).not.toContain(token);
         expect(postgresLog()).not.toContain(token.toLowerCase());
         for (const [name, rows] of tables) expect(rows, name).not.toContain(token);
-        expect(redis + dashboard).not.toContain(token);
+        expect(redis + shown).not.toContain(token);
       }
     });
 
@@ -235,7 +239,7 @@ export function describeSecrets(dispatcher: Dispatcher): void {
 
     it('not even where a letter could be told by its domain', () => {
       for (const { output } of waybill.processes) expect(output).not.toMatch(/@example\.com/i);
-      expect(redis + dashboard).not.toMatch(/@example\.com/i);
+      expect(redis + shown).not.toMatch(/@example\.com/i);
       expect(tables.get('public.task')).not.toMatch(/@example\.com/i);
     });
   });

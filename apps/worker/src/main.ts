@@ -2,12 +2,12 @@ import 'reflect-metadata';
 import { Logger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { assertPortsAvailable, Config, PortUnavailable } from '@app/config';
+import { startConsole } from '@app/console';
 import { DatabaseProblem, pendingMigrations, waitForDatabase } from '@app/database';
 import { migrations } from './migrations.js';
 import { createLogger } from '@app/logging';
 import { boundShutdown } from '@app/shutdown';
-import { TaskQueues } from '@app/tasks';
-import { startDashboard } from './dashboard.js';
+import { TaskAdmin } from '@app/tasks';
 import { WorkerModule } from './worker.module.js';
 
 /** What giving tasks back and closing connections may take beyond the tasks' own time, all waits taken together. Milliseconds. */
@@ -21,10 +21,10 @@ Logger.overrideLogger(logger);
 const exitAtOnce = () => process.exit(0);
 process.once('SIGTERM', exitAtOnce).once('SIGINT', exitAtOnce);
 try {
-  await assertPortsAvailable(config, 'DASHBOARD_PORT');
+  await assertPortsAvailable(config, 'CONSOLE_PORT');
   await waitForDatabase(config, [(client) => pendingMigrations(client, migrations)]);
   // The database may have been waited for so long that the port is somebody else's now.
-  await assertPortsAvailable(config, 'DASHBOARD_PORT');
+  await assertPortsAvailable(config, 'CONSOLE_PORT');
 } catch (error) {
   if (!(error instanceof PortUnavailable || error instanceof DatabaseProblem)) throw error;
   process.stderr.write(`${error.message}\n`);
@@ -35,10 +35,7 @@ app.enableShutdownHooks([], { useProcessExit: true });
 boundShutdown(config.WORKER_SHUTDOWN_TIMEOUT + SHUTDOWN_MARGIN);
 process.off('SIGTERM', exitAtOnce).off('SIGINT', exitAtOnce);
 try {
-  if (config.REDIS_ADDRESS !== undefined) await startDashboard(config, app.get(TaskQueues, { strict: false }));
-  else if (config.DASHBOARD_PORT !== undefined) {
-    new Logger('Dashboard').warn('DASHBOARD_PORT is set, and not served: Bull Board shows queues in Redis; `make tasks` shows these');
-  }
+  await startConsole(config, app.get(TaskAdmin, { strict: false }));
 } catch (error) {
   if (!(error instanceof PortUnavailable)) throw error;
   process.stderr.write(`${error.message}\n`);

@@ -130,13 +130,20 @@ describe('Config', () => {
   });
 
   it('refuses a developer’s defaults in production', () => {
-    const message = problemsOf({ NODE_ENV: 'production', SECRET_KEY: 'd2F5YmlsbC1kZXZlbG9wbWVudC1zZWNyZXQta2V5ISE=' });
-    for (const name of ['DATABASE_URL', 'SMTP_URL', 'MAIL_FROM', 'PUBLIC_URL', 'SECRET_KEY']) expect(message).toContain(`  ${name}: `);
+    const message = problemsOf({
+      NODE_ENV: 'production',
+      SECRET_KEY: 'd2F5YmlsbC1kZXZlbG9wbWVudC1zZWNyZXQta2V5ISE=',
+      CONSOLE_PASSWORD: 'waybill-operator',
+    });
+    for (const name of ['DATABASE_URL', 'SMTP_URL', 'MAIL_FROM', 'PUBLIC_URL', 'SECRET_KEY', 'CONSOLE_PASSWORD'])
+      expect(message).toContain(`  ${name}: `);
   });
 
-  it('refuses reservations beyond the slots, and a dashboard without a password', () => {
+  it('refuses reservations beyond the slots, and a console without a password', () => {
     expect(problemsOf({ QUEUE_WEIGHTS: 'a=1:min=9,b=1:min=9', WORKER_CONCURRENCY: '15' })).toContain('reserves more slots');
-    expect(problemsOf({ DASHBOARD_PORT: '8090' })).toContain('DASHBOARD_PASSWORD');
+    expect(problemsOf({ CONSOLE_PORT: '8090' })).toContain('CONSOLE_PASSWORD');
+    expect(problemsOf({ CONSOLE_PASSWORD: 'too short' })).toContain('  CONSOLE_PASSWORD: must have at least 12');
+    expect(problemsOf({ CONSOLE_READ_ONLY: 'yes' })).toContain('  CONSOLE_READ_ONLY: ');
   });
 });
 

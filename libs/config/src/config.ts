@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { isIP } from 'node:net';
 import ms, { type StringValue } from 'ms';
 import { z } from 'zod';
-import { DEVELOPMENT_SECRET_KEY, productionProblems, unsaidProblems } from './production.js';
+import { DEVELOPMENT_CONSOLE_PASSWORD, DEVELOPMENT_SECRET_KEY, productionProblems, unsaidProblems } from './production.js';
 import { parseQueueWeights } from './queue-weights.js';
 import { withSecretFiles } from './secret-files.js';
 
@@ -125,8 +125,12 @@ const schema = z
     QUEUE_WEIGHTS: queueWeights,
     WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(10_000).default(15),
     WORKER_SHUTDOWN_TIMEOUT: duration('10s'),
-    DASHBOARD_PORT: z.coerce.number().int().min(1).max(65535).optional(),
-    DASHBOARD_PASSWORD: z.string().min(12, { message: 'must have at least 12 characters' }).optional(),
+    CONSOLE_PORT: z.coerce.number().int().min(1).max(65535).optional(),
+    CONSOLE_PASSWORD: z.string().min(12, { message: 'must have at least 12 characters' }).optional(),
+    CONSOLE_READ_ONLY: z
+      .enum(['true', 'false'])
+      .default('false')
+      .transform((text) => text === 'true'),
     LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
     SECRET_KEY: secretKey,
     // Where `make start` and `make services` run Postgres and the mailbox; what is run beside them finds them there.
@@ -144,9 +148,9 @@ const schema = z
     message: 'reserves more slots than WORKER_CONCURRENCY has',
     when: ({ issues }) => issues.length === 0,
   })
-  .refine((config) => config.DASHBOARD_PORT === undefined || config.DASHBOARD_PASSWORD !== undefined, {
-    path: ['DASHBOARD_PASSWORD'],
-    message: 'must be set where DASHBOARD_PORT is',
+  .refine((config) => config.CONSOLE_PORT === undefined || config.CONSOLE_PASSWORD !== undefined, {
+    path: ['CONSOLE_PASSWORD'],
+    message: 'must be set where CONSOLE_PORT is',
     when: ({ issues }) => issues.length === 0,
   })
   // On a developer's machine each piece knows where the others are; production is told (productionProblems).
@@ -211,6 +215,11 @@ export class Config {
       concurrency: this.WORKER_CONCURRENCY,
       shutdownTimeout: this.WORKER_SHUTDOWN_TIMEOUT,
     };
+  }
+
+  /** Whether the console's password is the one that everybody knows. */
+  get isConsolePasswordKnown(): boolean {
+    return this.CONSOLE_PASSWORD === DEVELOPMENT_CONSOLE_PASSWORD;
   }
 
   get isProduction(): boolean {

@@ -20,7 +20,7 @@ describe('assertPortsAvailable', () => {
   const HOST = '127.0.0.1';
 
   it('lets ports pass that are free, or not wanted', async () => {
-    await assertPortsAvailable({ HOST, HTTP_PORT: free, DASHBOARD_PORT: undefined }, 'HTTP_PORT', 'DASHBOARD_PORT');
+    await assertPortsAvailable({ HOST, HTTP_PORT: free, CONSOLE_PORT: undefined }, 'HTTP_PORT', 'CONSOLE_PORT');
     // 0 is any.
     await assertPortsAvailable({ HOST, HTTP_PORT: 0, GRPC_PORT: 0 }, 'HTTP_PORT', 'GRPC_PORT');
   });

@@ -5,6 +5,9 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** Signs verification links on a developer's machine; refused in production. */
 export const DEVELOPMENT_SECRET_KEY = 'd2F5YmlsbC1kZXZlbG9wbWVudC1zZWNyZXQta2V5ISE=';
 
+/** What `make start` gives the console; refused in production. The stack's own settings say the same. */
+export const DEVELOPMENT_CONSOLE_PASSWORD = 'waybill-operator';
+
 /** What a production process must be told, because its default is for a developer's machine. */
 const REQUIRED = ['DATABASE_URL', 'SMTP_URL', 'MAIL_FROM', 'PUBLIC_URL', 'SECRET_KEY'] as const;
 
@@ -64,6 +67,8 @@ export function productionProblems(given: Environment): string[] {
     if (!isLoopback(new URL(`redis://${REDIS_ADDRESS}`).hostname))
       problems.push('REDIS_ADDRESS: says nothing of TLS; write rediss://host:port, or redis://host:port where the network is trusted');
   }
+  if (given['CONSOLE_PASSWORD'] === DEVELOPMENT_CONSOLE_PASSWORD)
+    problems.push('CONSOLE_PASSWORD: is the one of `make start`, which everybody knows; generate one with: openssl rand -base64 24');
   if (given['FAULTS'] !== undefined) problems.push('FAULTS: is for tests; production has faults of its own');
   return problems;
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 
 /** The variables that hold a secret, or an address with a password in it. */
-const SECRETS = ['DATABASE_URL', 'REDIS_ADDRESS', 'SMTP_URL', 'DASHBOARD_PASSWORD', 'SECRET_KEY'] as const;
+const SECRETS = ['DATABASE_URL', 'REDIS_ADDRESS', 'SMTP_URL', 'CONSOLE_PASSWORD', 'SECRET_KEY'] as const;
 
 type Environment = Readonly<Record<string, string>>;
 

@@ -31,10 +31,7 @@ const PACKAGES: Record<string, readonly string[]> = {
     'zod',
   ],
   worker: [
-    '@bull-board/api',
-    '@bull-board/api/bullMQAdapter',
-    '@bull-board/fastify',
-    '@fastify/basic-auth',
+    '@fastify/cookie',
     '@bufbuild/protobuf',
     '@bufbuild/protobuf/wkt',
     '@bufbuild/protobuf/reflect',

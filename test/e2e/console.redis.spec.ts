@@ -1,0 +1,3 @@
+import { describeConsole } from './console.suite.js';
+
+describeConsole('redis');

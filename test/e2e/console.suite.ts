@@ -1,0 +1,193 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { UserService } from '@app/contract';
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { executablePath, explainMissingBrowser } from '../support/browser.js';
+import { type Dispatcher, isAvailable } from '../support/engine.js';
+import { eventually } from '../support/eventually.js';
+import { somebody } from '../support/people.js';
+import { freePort } from '../../scripts/stack/ports.ts';
+import { type LedgerRow, Waybill } from '../support/waybill.js';
+
+const PASSWORD = 'a password of operators';
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const PAGES = ['/', '/dead', '/workers'] as const;
+
+/** The operators' console in a real browser, on the real apps. One suite for every dispatcher. */
+export function describeConsole(dispatcher: Dispatcher): void {
+  explainMissingBrowser('the console');
+  const cannotRun = executablePath === undefined || !isAvailable(dispatcher);
+  describe.skipIf(cannotRun)(`the console, with the queues in ${dispatcher}`, { timeout: 120_000 }, () => {
+    let waybill: Waybill;
+    let origin: string;
+    let browser: Browser;
+    let context: BrowserContext;
+    let page: Page;
+    /** What a page must never do: log an error, load anything from elsewhere, or open a dialog of the browser's. */
+    const problems: string[] = [];
+
+    beforeAll(async () => {
+      const port = await freePort();
+      origin = `http://127.0.0.1:${port}`;
+      waybill = await Waybill.create(dispatcher);
+      await Promise.all([
+        waybill.startApi(),
+        waybill.startWorker({ CONSOLE_PORT: String(port), CONSOLE_PASSWORD: PASSWORD, WORKER_CONCURRENCY: '4' }),
+      ]);
+      // A task that waits for its retry is to be looked at meanwhile.
+      await waybill.retryQuickly(600_000);
+      browser = await chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] });
+      context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+      context.setDefaultTimeout(20_000);
+      page = await watched(context);
+      await logIn(page);
+    }, 120_000);
+    afterAll(async () => {
+      await browser?.close();
+      await waybill?.close();
+    });
+    afterEach(() => {
+      expect(problems.splice(0)).toEqual([]);
+    });
+
+    async function watched(context: BrowserContext): Promise<Page> {
+      const tab = await context.newPage();
+      tab.on('pageerror', (error) => problems.push(error.message));
+      tab.on('console', (message) => message.type() === 'error' && problems.push(message.text()));
+      tab.on('dialog', (dialog) => void (problems.push(`a dialog: ${dialog.message()}`), dialog.dismiss()));
+      tab.on('request', (request) => !request.url().startsWith(origin) && problems.push(`from elsewhere: ${request.url()}`));
+      return tab;
+    }
+
+    async function logIn(tab: Page, name = 'Ada'): Promise<void> {
+      await tab.goto(`${origin}/login`);
+      await tab.getByLabel('Password').fill(PASSWORD);
+      await tab.getByLabel('Your name').fill(name);
+      await tab.getByRole('button', { name: 'Log in' }).click();
+      await tab.getByRole('heading', { name: 'Overview' }).waitFor();
+    }
+
+    const open = async (path: string) => {
+      await page.goto(`${origin}${path}`);
+      await page.getByRole('heading', { level: 1 }).waitFor();
+    };
+    const signUp = async (reaction: Parameters<Waybill['mail']['when']>[1]) => {
+      const person = somebody();
+      waybill.mail.when(person.email, reaction);
+      const answer = await waybill.http.call(UserService.method.createUser, person);
+      expect(answer.code).toBe(0);
+      const [user] = await waybill.database.query<{ id: string }>('SELECT id FROM users WHERE username = $1', [person.username]);
+      const userId = user!.id;
+      const task = async () => (await waybill.ledger()).find(({ payload }) => payload.userId === userId);
+      const when = (fits: (row: LedgerRow) => boolean) =>
+        eventually(async () => {
+          const row = await task();
+          return row && fits(row) ? row : undefined;
+        });
+      return { ...person, task, when };
+    };
+    const buried = async () => {
+      const person = await signUp({ refuse: 550, at: 'recipient' });
+      return { ...person, id: (await person.when(({ state }) => state === 'dead')).id };
+    };
+    it('lets nobody in without the password, and leads back to where one wanted to go', async () => {
+      const stranger = await browser.newContext();
+      const tab = await watched(stranger);
+      await tab.goto(`${origin}/dead`);
+      expect(new URL(tab.url()).pathname).toBe('/login');
+      await tab.getByLabel('Password').fill('a guess');
+      await tab.getByRole('button', { name: 'Log in' }).click();
+      await tab.getByText('The user name or the password is wrong.').waitFor();
+      // The browser logs the 401 of the page itself.
+      expect(problems.splice(0)).toEqual([expect.stringContaining('401')]);
+      await tab.getByLabel('Password').fill(PASSWORD);
+      await tab.getByRole('button', { name: 'Log in' }).click();
+      await tab.getByRole('heading', { name: 'Dead', level: 1 }).waitFor();
+      await tab.getByRole('button', { name: 'Log out' }).click();
+      await tab.getByRole('heading', { name: 'Console' }).waitFor();
+      await tab.goto(`${origin}/`);
+      expect(new URL(tab.url()).pathname).toBe('/login');
+      await stranger.close();
+    });
+
+    it('tells on the overview how every queue is, what is wrong, and what died of what', async () => {
+      await buried();
+      await open('/');
+      await page.getByText('Nothing is wrong.').waitFor();
+      const queue = page.getByRole('article', { name: 'Queue critical' });
+      await queue.getByText('weight 10').waitFor();
+      await expect
+        .poll(() => queue.locator('dd').allInnerTexts(), { timeout: 20_000 })
+        .toEqual(['0', '0', '0', expect.stringMatching(/^[1-9]/)]);
+      const died = page.getByRole('region', { name: 'Died in the last day' });
+      await died
+        .getByText(/the mail server refused the mail/)
+        .first()
+        .waitFor();
+      expect(await page.locator('main').innerText()).not.toContain('@example.com');
+      for (const name of ['Throughput', 'Failures', 'Latency']) await page.getByRole('img', { name: new RegExp(`^${name}`) }).waitFor();
+    });
+
+    it('shows every worker, and what it runs', async () => {
+      const running = await signUp('hang');
+      await eventually(() => waybill.mail.triesTo(running.email).length === 1);
+      const { id } = (await running.task())!;
+      await open('/workers');
+      const worker = page.getByRole('article', { name: /^Worker/ });
+      await worker.getByText(id).waitFor();
+      expect(await worker.innerText()).toMatch(/1 of 4/);
+      expect(await worker.innerText()).toContain('critical 10');
+      await waybill.tasks('cancel', id);
+    });
+
+    it('is quiet while nobody looks, says when the worker does not answer, and goes on by itself', async () => {
+      await open('/workers');
+      await page.getByRole('article').first().waitFor();
+      await page.route('**/api/**', (route) => route.abort());
+      await page.getByText('The worker cannot be reached.').waitFor();
+      expect(await page.getByRole('article').count(), 'what was known stays').toBeGreaterThan(0);
+      await page.unroute('**/api/**');
+      await page.getByText('The worker cannot be reached.').waitFor({ state: 'detached' });
+      // The browser logs each request that was cut off.
+      problems.splice(0);
+
+      let asked = 0;
+      page.on('request', () => (asked += 1));
+      const hide = (hidden: boolean) =>
+        page.evaluate(
+          `Object.defineProperty(document, 'hidden', { value: ${hidden}, configurable: true }); document.dispatchEvent(new Event('visibilitychange'))`,
+        );
+      await hide(true);
+      const answered = asked;
+      await page.waitForTimeout(4_000);
+      expect(asked).toBe(answered);
+      await hide(false);
+      await eventually(() => asked > answered);
+    });
+
+    it.each(['light', 'dark'] as const)('has nothing that axe-core finds fault with, and fits on a telephone: %s', async (colorScheme) => {
+      await buried();
+      const small = await browser.newContext({
+        colorScheme,
+        viewport: { width: 360, height: 800 },
+        storageState: await context.storageState(),
+      });
+      const tab = await watched(small);
+      for (const path of ['/login', ...PAGES]) {
+        // Who is logged in is led on from the log-in.
+        if (path === '/login') await small.clearCookies();
+        await tab.goto(`${origin}${path}`);
+        await tab.getByRole('heading', { level: 1 }).waitFor();
+        await expect.poll(() => tab.getByText('Loading …').count(), { timeout: 20_000 }).toBe(0);
+        const wide = await tab.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
+        expect([path, wide]).toEqual([path, 0]);
+        await tab.evaluate(AXE);
+        const violations = await tab.evaluate('axe.run().then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes[0].html]))');
+        expect([path, violations]).toEqual([path, []]);
+        if (path === '/login') await small.addCookies((await context.storageState()).cookies);
+      }
+      await small.close();
+    });
+  });
+}
