@@ -15,6 +15,7 @@ import { LedgerControl } from './dispatch/ledger-control.js';
 import { LedgerDispatcher } from './dispatch/ledger-dispatcher.js';
 import { QuarantineSlot } from './dispatch/quarantine-slot.js';
 import { TaskQueues } from './dispatch/redis/queues.js';
+import { LostFetches } from './dispatch/redis/lost-fetches.js';
 import { LostWorkers } from './dispatch/redis/lost-workers.js';
 import { Reconciler } from './dispatch/redis/reconciler.js';
 import { RedisControl } from './dispatch/redis/redis-control.js';
@@ -106,6 +107,7 @@ const processing: Provider[] = [
   Handover,
   LedgerDispatcher,
   Listener,
+  LostFetches,
   LostWorkers,
   Maintenance,
   QuarantineSlot,

@@ -13,6 +13,9 @@ export abstract class Dispatcher {
   /** Called when this process was taken for dead, and others run what it runs. */
   onLost: () => void = () => undefined;
 
+  /** Whether a slot holds, or waits for, the job that is fetched under a token; true for other processes' tokens, of which it knows nothing. */
+  isHeld: (token: string) => boolean = () => true;
+
   /** Where the worker of a queue finds its jobs. */
   abstract storeOf(queue: string): WorkerStore;
 

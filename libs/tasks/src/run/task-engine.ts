@@ -54,6 +54,7 @@ export class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShut
     await this.scheduler.load();
     this.listener.on('cancel', (id) => this.runner.interrupt(id, 'cancelled'));
     this.dispatcher.onLost = () => this.runner.interruptAll('lock lost');
+    this.dispatcher.isHeld = (token) => this.processor.isHeld(token);
     this.lease.running = () => this.runner.inFlight;
     this.listener.start();
     this.election.start();

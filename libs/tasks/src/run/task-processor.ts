@@ -43,6 +43,8 @@ export class TaskProcessor {
   private readonly picker: WeightedPicker;
   private readonly token = uuidv4();
   private fetches = 0;
+  /** The tokens of the slots that have a job, and of the fetches under way. */
+  private readonly tokens = new Set<string>();
   private dispatcher: Pick<Dispatcher, 'mayFetch'> | undefined;
   private stopping = false;
 
@@ -74,6 +76,11 @@ export class TaskProcessor {
       worker.begin().catch((error: unknown) => this.logger.failed('the search for stalled tasks did not start', error));
     }
     this.fill();
+  }
+
+  /** Whether a slot holds, or waits for, the job that is fetched under a token; true for other processes' tokens. */
+  isHeld(token: string): boolean {
+    return this.tokens.has(token) || !token.startsWith(`${this.token}:`);
   }
 
   /** Tasks may be taken again. */
@@ -132,8 +139,12 @@ export class TaskProcessor {
   }
 
   /** One slot's turn at a queue: a job, and those that follow it for as long as the queue remains next. */
-  private async serve(queue: string): Promise<void> {
+  private serve(queue: string): Promise<void> {
     const token = this.newToken();
+    return this.serveUnder(token, queue).finally(() => this.tokens.delete(token));
+  }
+
+  private async serveUnder(token: string, queue: string): Promise<void> {
     let job: Job<JobData> | undefined;
     try {
       job = await this.workerOf(queue).getNextJob(token, { block: false });
@@ -197,17 +208,19 @@ export class TaskProcessor {
     if (!this.picker.hasRoom(queue)) return this.lookLater(queue);
     const worker = this.workerOf(queue);
     const token = this.newToken();
+    const release = () => void this.tokens.delete(token);
     worker
       .getNextJob(token, { block: true })
       .then(async (job: Job<JobData> | undefined) => {
         this.watched.delete(queue);
-        if (!job) return;
-        if (!this.stopping && this.picker.startArrived(queue)) return this.occupy(queue, this.process(queue, job, token));
+        if (!job) return release();
+        if (!this.stopping && this.picker.startArrived(queue)) return this.occupy(queue, this.process(queue, job, token).finally(release));
         // Every slot is taken meanwhile: another process may be free for it.
-        await this.work(job.moveToWait(token));
+        await this.work(job.moveToWait(token)).finally(release);
       })
       .catch(async (error: unknown) => {
         this.watched.delete(queue);
+        release();
         this.logger.trouble(queue, error);
         await wait(RETRY_INTERVAL, undefined, { ref: false });
       })
@@ -237,6 +250,8 @@ export class TaskProcessor {
   }
 
   private newToken(): string {
-    return `${this.token}:${this.fetches++}`;
+    const token = `${this.token}:${this.fetches++}`;
+    this.tokens.add(token);
+    return token;
   }
 }

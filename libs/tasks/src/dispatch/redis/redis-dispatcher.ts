@@ -3,6 +3,7 @@ import { DatabaseClock } from '../../ledger/database-clock.js';
 import { WorkerLease } from '../../ledger/worker-lease.js';
 import { TaskLogger } from '../../task-logger.js';
 import { Dispatcher, type WorkerStore } from '../dispatcher.js';
+import { LostFetches } from './lost-fetches.js';
 import { LostWorkers } from './lost-workers.js';
 import { TaskQueues } from './queues.js';
 import { Reconciler } from './reconciler.js';
@@ -21,6 +22,7 @@ export class RedisDispatcher extends Dispatcher {
     private readonly reconciler: Reconciler,
     private readonly lease: WorkerLease,
     private readonly lostWorkers: LostWorkers,
+    private readonly lostFetches: LostFetches,
     private readonly clock: DatabaseClock,
     private readonly logger: TaskLogger,
   ) {
@@ -45,6 +47,7 @@ export class RedisDispatcher extends Dispatcher {
     this.relay.start();
     this.reconciler.start();
     this.lostWorkers.start();
+    this.lostFetches.start((token) => this.isHeld(token));
   }
 
   mayFetch(): boolean {
@@ -53,13 +56,14 @@ export class RedisDispatcher extends Dispatcher {
 
   regained(queue: string): void {
     this.reconciler.suspect(queue);
+    this.lostFetches.suspect(queue);
   }
 
   /** The workers ask for nothing more by themselves. */
   halt(): void {}
 
   async stop(): Promise<void> {
-    await Promise.all([this.relay.stop(), this.reconciler.stop(), this.lostWorkers.stop()]);
+    await Promise.all([this.relay.stop(), this.reconciler.stop(), this.lostWorkers.stop(), this.lostFetches.stop()]);
     await this.lease.stop();
   }
 }

@@ -28,18 +28,36 @@ export class TaskQueue extends Queue<JobData> {
    * @returns how many jobs they are.
    */
   async unlockLost(isThere: (worker: string) => boolean): Promise<number> {
-    const jobs = await this.redis.lrange(this.toKey('active'), 0, -1);
+    const jobs = await this.active();
     const workers = await Promise.all(jobs.map((job) => this.redis.hget(this.toKey(job), 'pb')));
     // One without a name is run by an older release, which renews its lock.
-    const lost = jobs.filter((_, index) => workers[index] && !isThere(workers[index]));
-    if (lost.length === 0) return 0;
+    return this.unlock(jobs.filter((_, index) => workers[index] && !isThere(workers[index])));
+  }
+
+  /**
+   * The same for jobs that nobody holds under whose token they are locked: the answer of the fetch was lost.
+   *
+   * @param isHeld whether somebody does, of a token.
+   */
+  async unlockUnheld(isHeld: (token: string) => boolean): Promise<number> {
+    const jobs = await this.active();
+    const tokens = await Promise.all(jobs.map((job) => this.redis.get(`${this.toKey(job)}:lock`)));
+    return this.unlock(jobs.filter((_, index) => tokens[index] && !isHeld(tokens[index])));
+  }
+
+  private active(): Promise<string[]> {
+    return this.redis.lrange(this.toKey('active'), 0, -1);
+  }
+
+  private async unlock(jobs: readonly string[]): Promise<number> {
+    if (jobs.length === 0) return 0;
     await this.redis
       .multi()
-      .del(lost.map((job) => `${this.toKey(job)}:lock`))
-      .sadd(this.toKey('stalled'), lost)
+      .del(jobs.map((job) => `${this.toKey(job)}:lock`))
+      .sadd(this.toKey('stalled'), ...jobs)
       .del(this.toKey('stalled-check'))
       .exec();
-    return lost.length;
+    return jobs.length;
   }
 
   override close(): Promise<void> {
