@@ -1,15 +1,16 @@
-import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import { Controller, UseInterceptors } from '@nestjs/common';
-import { AccountService, PasswordResets, type User } from '@app/account';
+import { AccountService, PasswordResets } from '@app/account';
 import {
   type CreateUserRequest,
+  type GetUserRequest,
   type RequestPasswordResetRequest,
   type ResendVerificationEmailRequest,
   type ResetPasswordRequest,
   UserService,
   type VerifyEmailRequest,
 } from '@app/contract';
-import { Message, Rpc } from '@app/rpc';
+import { currentIdentity, Message, Rpc } from '@app/rpc';
+import { userMessage } from './messages.js';
 import { SignUpProblems } from './sign-up-problems.interceptor.js';
 
 /** account.v1.UserService, on both transports. */
@@ -23,18 +24,23 @@ export class UserController {
   @Rpc(UserService.method.createUser)
   @UseInterceptors(SignUpProblems)
   async createUser(@Message() request: CreateUserRequest) {
-    return { user: toMessage(await this.accounts.signUp(request)) };
+    return { user: userMessage(await this.accounts.signUp(request)) };
   }
 
   @Rpc(UserService.method.verifyEmail)
   async verifyEmail(@Message() { token }: VerifyEmailRequest) {
-    return { user: toMessage(await this.accounts.verifyEmail(token)) };
+    return { user: userMessage(await this.accounts.verifyEmail(token)) };
   }
 
   @Rpc(UserService.method.resendVerificationEmail)
   async resendVerificationEmail(@Message() { email }: ResendVerificationEmailRequest) {
     await this.accounts.resendVerificationEmail(email);
     return {};
+  }
+
+  @Rpc(UserService.method.getUser)
+  async getUser(@Message() _: GetUserRequest) {
+    return { user: userMessage(await this.accounts.get(currentIdentity().userId)) };
   }
 
   @Rpc(UserService.method.requestPasswordReset)
@@ -48,8 +54,4 @@ export class UserController {
     await this.resets.redeem(token, newPassword);
     return {};
   }
-}
-
-function toMessage({ username, fullName, email, isEmailVerified, createdAt }: User) {
-  return { username, fullName, email, isEmailVerified, createdAt: timestampFromDate(createdAt) };
 }

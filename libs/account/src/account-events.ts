@@ -4,7 +4,8 @@ import { DataSource, type EntityManager, type EntitySubscriberInterface, type Qu
 import { v7 as uuidv7 } from 'uuid';
 
 /** What can happen to an account, as rows and log lines name it. */
-export type AccountEventKind = 'signed_up' | 'sign_up_disowned' | 'email_verified' | 'password_reset_requested' | 'password_reset';
+export type AccountEventKind =
+  'signed_up' | 'sign_up_disowned' | 'email_verified' | 'password_reset_requested' | 'password_reset' | 'session_created';
 
 /** What is to be recorded; from where and when is known. */
 export interface NewAccountEvent {

@@ -1,5 +1,6 @@
 import { Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
+import { AccessTokens } from './access-tokens.js';
 import { AccountEvent } from './account-event.entity.js';
 import { AccountEvents } from './account-events.js';
 import { AccountLink } from './account-link.entity.js';
@@ -8,15 +9,32 @@ import { AccountNotices } from './account-notices.js';
 import { AccountService } from './account.service.js';
 import { EmailVerification } from './email-verification.entity.js';
 import { EmailVerifications } from './email-verifications.js';
+import { LogIns } from './log-ins.js';
 import { PasswordHasher } from './password-hasher.js';
 import { PasswordResetLinks } from './password-reset-links.js';
 import { PasswordResets } from './password-resets.js';
+import { Session } from './session.entity.js';
+import { Sessions } from './sessions.js';
+import { SigningKey } from './signing-key.entity.js';
+import { SigningKeys } from './signing-keys.js';
 import { User } from './user.entity.js';
 
-/** Accounts: signing up, proving an e-mail address, a new password for a forgotten one. Its tasks are provided by the app that runs them. */
+/** Accounts: signing up, proving an e-mail address, logging in, a new password for a forgotten one. Its tasks are provided by the app that runs them. */
 @Module({
-  imports: [TypeOrmModule.forFeature([User, EmailVerification, AccountEvent, AccountLink, AccountNotice])],
-  providers: [AccountEvents, AccountNotices, AccountService, EmailVerifications, PasswordHasher, PasswordResetLinks, PasswordResets],
-  exports: [AccountService, EmailVerifications, PasswordResetLinks, PasswordResets],
+  imports: [TypeOrmModule.forFeature([User, EmailVerification, AccountEvent, AccountLink, AccountNotice, Session, SigningKey])],
+  providers: [
+    AccessTokens,
+    AccountEvents,
+    AccountNotices,
+    AccountService,
+    EmailVerifications,
+    LogIns,
+    PasswordHasher,
+    PasswordResetLinks,
+    PasswordResets,
+    Sessions,
+    SigningKeys,
+  ],
+  exports: [AccessTokens, AccountService, EmailVerifications, LogIns, PasswordResetLinks, PasswordResets, Sessions, SigningKeys],
 })
 export class AccountModule {}

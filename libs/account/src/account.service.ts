@@ -86,6 +86,17 @@ export class AccountService {
     return [...(holder ? [USERNAME_TAKEN] : []), ...(problem ? [{ field: 'password', description: problem }] : [])];
   }
 
+  /**
+   * The account of somebody who is signed in.
+   *
+   * @throws RpcError UNAUTHENTICATED when it was deleted meanwhile.
+   */
+  async get(userId: string): Promise<User> {
+    const user = await this.dataSource.manager.findOneBy(User, { id: userId });
+    if (!user) throw RpcError.unauthenticated('this session has ended', { reason: 'SESSION_ENDED' });
+    return user;
+  }
+
   /** What a verification link is good for; undefined when it does not verify, whatever the cause. Changes nothing. */
   findVerificationLink(token: string): Promise<VerificationLink | undefined> {
     return this.verifications.find(token);
