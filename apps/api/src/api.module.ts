@@ -14,6 +14,7 @@ import { OpenApiController } from './open-api.controller.js';
 import { ResetPageController } from './reset-page.controller.js';
 import { SessionController } from './session.controller.js';
 import { SourceLimits } from './source-limits.js';
+import { UndoPageController } from './undo-page.controller.js';
 import { UserController } from './user.controller.js';
 import { VerifyPageController } from './verify-page.controller.js';
 
@@ -40,6 +41,7 @@ export class ApiModule {
         HomeController,
         OpenApiController,
         ResetPageController,
+        UndoPageController,
         VerifyPageController,
         HealthController,
       ],

@@ -27,6 +27,8 @@ export class SourceLimits {
       [UserService.method.requestPasswordReset, this.links],
       [UserService.method.resetPassword, this.resets],
       [SessionService.method.createSession, this.passwords],
+      [UserService.method.changeEmail, this.passwords],
+      [UserService.method.deleteUser, this.passwords],
     ]);
   }
 }

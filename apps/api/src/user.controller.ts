@@ -1,7 +1,9 @@
 import { Controller, UseInterceptors } from '@nestjs/common';
-import { AccountService, PasswordResets } from '@app/account';
+import { AccountDeletion, AccountService, EmailChanges, PasswordResets } from '@app/account';
 import {
+  type ChangeEmailRequest,
   type CreateUserRequest,
+  type DeleteUserRequest,
   type GetUserRequest,
   type RequestPasswordResetRequest,
   type ResendVerificationEmailRequest,
@@ -19,6 +21,8 @@ export class UserController {
   constructor(
     private readonly accounts: AccountService,
     private readonly resets: PasswordResets,
+    private readonly emailChanges: EmailChanges,
+    private readonly deletion: AccountDeletion,
   ) {}
 
   @Rpc(UserService.method.createUser)
@@ -39,7 +43,7 @@ export class UserController {
   }
 
   @Rpc(UserService.method.getUser)
-  async getUser(@Message() _: GetUserRequest) {
+  async getUser(@Message() _request: GetUserRequest) {
     return { user: userMessage(await this.accounts.get(currentIdentity().userId)) };
   }
 
@@ -52,6 +56,17 @@ export class UserController {
   @Rpc(UserService.method.resetPassword)
   async resetPassword(@Message() { token, newPassword }: ResetPasswordRequest) {
     await this.resets.redeem(token, newPassword);
+    return {};
+  }
+  @Rpc(UserService.method.changeEmail)
+  async changeEmail(@Message() { newEmail, currentPassword }: ChangeEmailRequest) {
+    await this.emailChanges.request(currentIdentity(), newEmail, currentPassword);
+    return {};
+  }
+
+  @Rpc(UserService.method.deleteUser)
+  async deleteUser(@Message() { currentPassword }: DeleteUserRequest) {
+    await this.deletion.delete(currentIdentity(), currentPassword);
     return {};
   }
 }

@@ -1,12 +1,15 @@
 import { Module } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { AccessTokens } from './access-tokens.js';
+import { AccountDeletion } from './account-deletion.js';
 import { AccountEvent } from './account-event.entity.js';
 import { AccountEvents } from './account-events.js';
 import { AccountLink } from './account-link.entity.js';
 import { AccountNotice } from './account-notice.entity.js';
 import { AccountNotices } from './account-notices.js';
 import { AccountService } from './account.service.js';
+import { CurrentPasswords } from './current-passwords.js';
+import { EmailChanges } from './email-changes.js';
 import { EmailVerification } from './email-verification.entity.js';
 import { EmailVerifications } from './email-verifications.js';
 import { LogIns } from './log-ins.js';
@@ -24,9 +27,12 @@ import { User } from './user.entity.js';
   imports: [TypeOrmModule.forFeature([User, EmailVerification, AccountEvent, AccountLink, AccountNotice, Session, SigningKey])],
   providers: [
     AccessTokens,
+    AccountDeletion,
     AccountEvents,
     AccountNotices,
     AccountService,
+    CurrentPasswords,
+    EmailChanges,
     EmailVerifications,
     LogIns,
     PasswordHasher,
@@ -35,6 +41,18 @@ import { User } from './user.entity.js';
     Sessions,
     SigningKeys,
   ],
-  exports: [AccessTokens, AccountService, EmailVerifications, LogIns, PasswordResetLinks, PasswordResets, Sessions, SigningKeys],
+  exports: [
+    AccessTokens,
+    AccountDeletion,
+    AccountService,
+    CurrentPasswords,
+    EmailChanges,
+    EmailVerifications,
+    LogIns,
+    PasswordResetLinks,
+    PasswordResets,
+    Sessions,
+    SigningKeys,
+  ],
 })
 export class AccountModule {}

@@ -7,6 +7,7 @@ import { TaskDistributor } from '@app/tasks';
 import { DataSource, type EntityManager } from 'typeorm';
 import { v7 as uuidv7 } from 'uuid';
 import { AccountEvents } from './account-events.js';
+import { EmailChanges } from './email-changes.js';
 import { EmailVerifications, type VerificationLink } from './email-verifications.js';
 import { PasswordHasher } from './password-hasher.js';
 import { passwordProblem } from './password-policy.js';
@@ -40,6 +41,7 @@ export class AccountService {
     private readonly tasks: TaskDistributor,
     private readonly passwords: PasswordHasher,
     private readonly verifications: EmailVerifications,
+    private readonly changes: EmailChanges,
     private readonly events: AccountEvents,
     private readonly config: Config,
   ) {}
@@ -98,30 +100,31 @@ export class AccountService {
   }
 
   /** What a verification link is good for; undefined when it does not verify, whatever the cause. Changes nothing. */
-  findVerificationLink(token: string): Promise<VerificationLink | undefined> {
-    return this.verifications.find(token);
+  async findVerificationLink(token: string): Promise<VerificationLink | undefined> {
+    return (await this.verifications.find(token)) ?? (await this.changes.find(token));
   }
 
   /**
-   * Marks the address as verified, which is this account's from now on; again by the same link is success too, while nothing has changed.
+   * Marks the address as verified, which is this account's from now on, or gives the account its new one; again by the same link is success too, while nothing has changed.
    *
    * @throws RpcError FAILED_PRECONDITION, always the same, when the token does not verify.
    */
   async verifyEmail(token: string): Promise<User> {
-    const user = await this.verifications.redeem(token);
+    const user = (await this.verifications.redeem(token)) ?? (await this.changes.redeem(token));
     if (!user)
       throw RpcError.failedPrecondition('this verification link is not valid, or no longer', { reason: 'VERIFICATION_LINK_INVALID' });
     return user;
   }
 
   /**
-   * Deletes the sign-up that a link was mailed for, at the wish of whoever got the mail. An account whose address is
-   * verified stays.
+   * Deletes the sign-up that a link was mailed for, at the wish of whoever got the mail; or makes the link to an account's
+   * new address void. An account whose address is verified stays.
    *
-   * @returns whether a sign-up was deleted.
+   * @returns which of them; undefined when there was neither.
    */
-  disownSignUp(token: string): Promise<boolean> {
-    return this.verifications.disown(token);
+  async disown(token: string): Promise<'sign-up' | 'change' | undefined> {
+    if (await this.verifications.disown(token)) return 'sign-up';
+    return (await this.changes.disown(token)) ? 'change' : undefined;
   }
 
   /**

@@ -7,7 +7,7 @@ export class Session {
   @PrimaryColumn('uuid', { primaryKeyConstraintName: 'session_pkey' })
   id: string;
 
-  @Index('session_user')
+  @Index('session_owner')
   @Column('uuid', { name: 'user_id' })
   userId: string;
 

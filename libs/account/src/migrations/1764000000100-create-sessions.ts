@@ -21,7 +21,7 @@ export class CreateSessions1764000000100 implements MigrationInterface {
         CONSTRAINT session_pkey PRIMARY KEY (id),
         CONSTRAINT session_user_fkey FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE CASCADE
       )`);
-    await runner.query(`CREATE INDEX session_user ON session (user_id)`);
+    await runner.query(`CREATE INDEX session_owner ON session (user_id)`);
     await runner.query(`CREATE INDEX session_expiry ON session (expires_at)`);
     await runner.query(`
       CREATE TABLE signing_key (
