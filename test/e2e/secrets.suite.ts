@@ -1,6 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { UserService } from '@app/contract';
+import { SessionService, UserService } from '@app/contract';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { logIn } from '../support/accounts.js';
@@ -11,8 +11,9 @@ import { eventually } from '../support/eventually.js';
 import { freePort } from '../../scripts/stack/ports.ts';
 import { Waybill } from '../support/waybill.js';
 
-const { createUser, verifyEmail, resendVerificationEmail, requestPasswordReset, resetPassword, changeEmail, deleteUser } =
+const { getUser, createUser, verifyEmail, resendVerificationEmail, requestPasswordReset, resetPassword, changeEmail, deleteUser } =
   UserService.method;
+const { createSession } = SessionService.method;
 
 /** A text that occurs nowhere else in the world; letters alone, so that it may be a name too. */
 const canary = (what: string) => `Canary${what}${[...randomBytes(8)].map((byte) => String.fromCharCode(97 + (byte % 26))).join('')}`;
@@ -30,6 +31,7 @@ const canaries = {
   racedEmail: canary('Raced'),
   racedUsername: canary('Raced').toLowerCase(),
   name: canary('Name'),
+  login: canary('Login'),
   authorization: canary('Authorization'),
   cookie: canary('Cookie'),
   query: canary('Query'),
@@ -123,6 +125,14 @@ export function describeSecrets(dispatcher: Dispatcher): void {
         tokens.push(token, waybill.mail.triesTo(retried.email)[0]!.mail!.token);
         for (let time = 0; time < 2; time++) await caller.call(verifyEmail, { token }, secret);
         await caller.call(verifyEmail, { token: canaries.query }, secret);
+        const session = await caller.call(createSession, { login: well.email, password }, secret);
+        const { accessToken = '', refreshToken = '' } = session.response?.tokens ?? {};
+        tokens.push(accessToken, refreshToken);
+        await caller.call(getUser, {}, { authorization: `Bearer ${accessToken}` });
+        for (const login of [well.email, well.username, canaries.login]) {
+          await caller.call(createSession, { login, password: canaries.body }, secret);
+        }
+        await caller.call(getUser, {}, secret);
         await aForgottenPassword(caller, well.email, secret);
         await anotherAddress(caller, well.username, secret);
         await everythingThatClashes(caller, secret);
