@@ -11,9 +11,19 @@ import { eventually } from '../support/eventually.js';
 import { freePort } from '../../scripts/stack/ports.ts';
 import { Waybill } from '../support/waybill.js';
 
-const { getUser, createUser, verifyEmail, resendVerificationEmail, requestPasswordReset, resetPassword, changeEmail, deleteUser } =
-  UserService.method;
-const { createSession } = SessionService.method;
+const {
+  getUser,
+  updateUser,
+  changePassword,
+  createUser,
+  verifyEmail,
+  resendVerificationEmail,
+  requestPasswordReset,
+  resetPassword,
+  changeEmail,
+  deleteUser,
+} = UserService.method;
+const { createSession, refreshSession } = SessionService.method;
 
 /** A text that occurs nowhere else in the world; letters alone, so that it may be a name too. */
 const canary = (what: string) => `Canary${what}${[...randomBytes(8)].map((byte) => String.fromCharCode(97 + (byte % 26))).join('')}`;
@@ -133,6 +143,17 @@ export function describeSecrets(dispatcher: Dispatcher): void {
           await caller.call(createSession, { login, password: canaries.body }, secret);
         }
         await caller.call(getUser, {}, secret);
+        for (const token of [refreshToken, canaries.query]) {
+          const refreshed = await caller.call(refreshSession, { refreshToken: token }, secret);
+          if (refreshed.response) tokens.push(refreshed.response.tokens!.refreshToken, refreshed.response.tokens!.accessToken);
+        }
+        for (const [currentPassword, newPassword] of [
+          [canaries.wrongPassword, canaries.newPassword],
+          [password, well.email],
+        ] as const) {
+          await caller.call(changePassword, { currentPassword, newPassword }, { authorization: `Bearer ${accessToken}` });
+        }
+        await caller.call(updateUser, { user: { fullName: canaries.name } }, { authorization: `Bearer ${accessToken}` });
         await aForgottenPassword(caller, well.email, secret);
         await anotherAddress(caller, well.username, secret);
         await everythingThatClashes(caller, secret);

@@ -48,6 +48,7 @@ const HTTP_STATUS: Readonly<Partial<Record<Code, number>>> = {
   [Code.INVALID_ARGUMENT]: 400,
   [Code.NOT_FOUND]: 404,
   [Code.ALREADY_EXISTS]: 409,
+  [Code.ABORTED]: 409,
   [Code.RESOURCE_EXHAUSTED]: 429,
   [Code.FAILED_PRECONDITION]: 400,
   [Code.UNAUTHENTICATED]: 401,

@@ -6,6 +6,9 @@ import { SourceLimiter } from '@app/rpc';
 /** A link costs a task and no hash: a source may ask for so many times more of them than it may sign up. */
 const LINKS_A_SIGN_UP = 10;
 
+/** A refresh costs no hash, and comes every quarter of an hour from whoever is logged in behind one address. */
+const REFRESHES_A_LOG_IN = 10;
+
 /** What a source may call, and how often; what RPCs and pages do alike is counted together. */
 export class SourceLimits {
   /** Who asks for a link, by RPC and on the pages. */
@@ -21,12 +24,15 @@ export class SourceLimits {
     this.passwords = new SourceLimiter({ burst: LOG_IN_BURST, perMinute: LOG_INS_PER_MINUTE });
     this.links = new SourceLimiter({ burst: LINKS_A_SIGN_UP * burst, perMinute: LINKS_A_SIGN_UP * perMinute });
     this.resets = new SourceLimiter({ burst, perMinute });
+    const refreshes = new SourceLimiter({ burst: REFRESHES_A_LOG_IN * LOG_IN_BURST, perMinute: REFRESHES_A_LOG_IN * LOG_INS_PER_MINUTE });
     this.byMethod = new Map<DescMethod, SourceLimiter>([
       [UserService.method.createUser, new SourceLimiter({ burst, perMinute })],
       [UserService.method.resendVerificationEmail, this.links],
       [UserService.method.requestPasswordReset, this.links],
       [UserService.method.resetPassword, this.resets],
       [SessionService.method.createSession, this.passwords],
+      [SessionService.method.refreshSession, refreshes],
+      [UserService.method.changePassword, this.passwords],
       [UserService.method.changeEmail, this.passwords],
       [UserService.method.deleteUser, this.passwords],
     ]);

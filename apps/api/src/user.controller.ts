@@ -2,16 +2,18 @@ import { Controller, UseInterceptors } from '@nestjs/common';
 import { AccountDeletion, AccountService, EmailChanges, PasswordResets } from '@app/account';
 import {
   type ChangeEmailRequest,
+  type ChangePasswordRequest,
   type CreateUserRequest,
   type DeleteUserRequest,
   type GetUserRequest,
   type RequestPasswordResetRequest,
   type ResendVerificationEmailRequest,
   type ResetPasswordRequest,
+  type UpdateUserRequest,
   UserService,
   type VerifyEmailRequest,
 } from '@app/contract';
-import { currentIdentity, Message, Rpc } from '@app/rpc';
+import { currentIdentity, Message, Rpc, RpcError } from '@app/rpc';
 import { userMessage } from './messages.js';
 import { SignUpProblems } from './sign-up-problems.interceptor.js';
 
@@ -45,6 +47,24 @@ export class UserController {
   @Rpc(UserService.method.getUser)
   async getUser(@Message() _request: GetUserRequest) {
     return { user: userMessage(await this.accounts.get(currentIdentity().userId)) };
+  }
+
+  @Rpc(UserService.method.updateUser)
+  async updateUser(@Message() { user, updateMask }: UpdateUserRequest) {
+    const wrong = updateMask?.paths.find((path) => path !== 'full_name' && path !== '*');
+    if (wrong !== undefined) throw RpcError.invalidArgument([{ field: 'update_mask', description: 'may name full_name alone' }]);
+    const fullName = user?.fullName ?? '';
+    const isAsked = fullName !== '' || (updateMask?.paths.length ?? 0) > 0;
+    if (isAsked && fullName === '')
+      throw RpcError.invalidArgument([{ field: 'user.full_name', description: 'must be at least 1 character' }]);
+    const identity = currentIdentity();
+    return { user: userMessage(await (isAsked ? this.accounts.rename(identity, fullName) : this.accounts.get(identity.userId))) };
+  }
+
+  @Rpc(UserService.method.changePassword)
+  async changePassword(@Message() { currentPassword, newPassword }: ChangePasswordRequest) {
+    await this.accounts.changePassword(currentIdentity(), currentPassword, newPassword);
+    return {};
   }
 
   @Rpc(UserService.method.requestPasswordReset)

@@ -15,7 +15,12 @@ export type AccountEventKind =
   | 'email_changed'
   | 'email_change_undone'
   | 'user_deleted'
-  | 'session_created';
+  | 'session_created'
+  | 'session_deleted'
+  | 'other_sessions_deleted'
+  | 'refresh_token_reused'
+  | 'password_changed'
+  | 'user_updated';
 
 /** What is to be recorded; from where and when is known. */
 export interface NewAccountEvent {

@@ -2,15 +2,18 @@ import { createHmac } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { Config } from '@app/config';
 import { faultPoint } from '@app/faults';
-import { type FieldViolation, RpcError } from '@app/rpc';
+import { Code, type FieldViolation, type Identity, RpcError } from '@app/rpc';
 import { TaskDistributor } from '@app/tasks';
 import { DataSource, type EntityManager } from 'typeorm';
 import { v7 as uuidv7 } from 'uuid';
+import { AccountNotices } from './account-notices.js';
 import { AccountEvents } from './account-events.js';
 import { EmailChanges } from './email-changes.js';
 import { EmailVerifications, type VerificationLink } from './email-verifications.js';
+import { CurrentPasswords } from './current-passwords.js';
 import { PasswordHasher } from './password-hasher.js';
 import { passwordProblem } from './password-policy.js';
+import { Sessions } from './sessions.js';
 import { SendVerificationEmail } from './send-verification-email.task.js';
 import { User } from './user.entity.js';
 import { WAITING_TIME } from './waiting-time.js';
@@ -43,6 +46,9 @@ export class AccountService {
     private readonly verifications: EmailVerifications,
     private readonly changes: EmailChanges,
     private readonly events: AccountEvents,
+    private readonly currentPasswords: CurrentPasswords,
+    private readonly sessions: Sessions,
+    private readonly notices: AccountNotices,
     private readonly config: Config,
   ) {}
 
@@ -97,6 +103,42 @@ export class AccountService {
     const user = await this.dataSource.manager.findOneBy(User, { id: userId });
     if (!user) throw RpcError.unauthenticated('this session has ended', { reason: 'SESSION_ENDED' });
     return user;
+  }
+
+  /** Changes the name of somebody who is signed in. */
+  async rename({ userId, sessionId }: Identity, fullName: string): Promise<User> {
+    await this.dataSource.transaction(async (manager) => {
+      await manager.query('UPDATE users SET full_name = $2 WHERE id = $1', [userId, normaliseName(fullName)]);
+      await this.events.record(manager, { userId, kind: 'user_updated', sessionId });
+    });
+    return this.get(userId);
+  }
+
+  /**
+   * Gives somebody who is signed in a new password, ends their other sessions, and
+   * tells them by mail.
+   *
+   * @throws RpcError INVALID_ARGUMENT when the current one is not theirs, or the new one may not be one; RESOURCE_EXHAUSTED
+   *   when too many wrong ones came, or too many are waiting; ABORTED when it was changed meanwhile.
+   */
+  async changePassword(identity: Identity, currentPassword: string, newPassword: string): Promise<void> {
+    const { userId, sessionId } = identity;
+    const user = await this.currentPasswords.check(identity, currentPassword);
+    const problem = await passwordProblem(newPassword, user);
+    if (problem) throw RpcError.invalidArgument([{ field: 'new_password', description: problem }]);
+    const passwordHash = await this.passwords.hash(newPassword);
+    await this.dataSource.transaction(async (manager) => {
+      // A log-in with the old password that is under way waits for this row, or is ended below.
+      const [locked] = await manager.query<object[]>('SELECT FROM users WHERE id = $1 AND password_hash = $2 FOR UPDATE', [
+        userId,
+        user.passwordHash,
+      ]);
+      if (!locked) throw new RpcError(Code.ABORTED, 'the password was changed meanwhile', [], { reason: 'PASSWORD_CHANGED' });
+      await manager.query('UPDATE users SET password_hash = $2 WHERE id = $1', [userId, passwordHash]);
+      await this.sessions.endAll(manager, userId, { except: sessionId });
+      await this.events.record(manager, { userId, kind: 'password_changed', sessionId });
+      await this.notices.mail(manager, user, 'password_changed');
+    });
   }
 
   /** What a verification link is good for; undefined when it does not verify, whatever the cause. Changes nothing. */

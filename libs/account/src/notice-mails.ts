@@ -3,7 +3,7 @@ import escapeHtml from 'escape-html';
 import { linkHtml, mailHtml } from './mail-html.js';
 
 /** What an owner is told of. */
-export type NoticeKind = 'password_reset' | 'email_changed' | 'account_deleted';
+export type NoticeKind = 'password_reset' | 'password_changed' | 'session_revoked' | 'email_changed' | 'account_deleted';
 
 /** A notice as it is kept until it is sent. */
 interface Notice {
@@ -35,6 +35,20 @@ const TEXTS: Readonly<Record<NoticeKind, (username: string, publicUrl: string) =
     paragraphs: [
       `your Waybill account ${username} has a new password, which was chosen by a link that we mailed to you. Wherever the account was logged in, it is no more.`,
       `If it was not you, somebody else reads your mail: secure your mailbox first, and then choose another password at ${publicUrl}/reset-password/new.`,
+    ],
+  }),
+  password_changed: (username, publicUrl) => ({
+    subject: 'Your password was changed',
+    paragraphs: [
+      `your Waybill account ${username} has a new password, which was chosen by somebody who is logged in and gave the old one. Wherever else the account was logged in, it is no more.`,
+      `If it was not you, choose another password at ${publicUrl}/reset-password/new: that ends all sessions.`,
+    ],
+  }),
+  session_revoked: (username, publicUrl) => ({
+    subject: 'You were logged out, for safety',
+    paragraphs: [
+      `a session of your Waybill account ${username} was continued twice with the same secret. One of the two may have stolen it, so the session has ended. Your other sessions go on.`,
+      `Log in again where you were logged out. If this happens once more, choose another password at ${publicUrl}/reset-password/new: that ends all sessions.`,
     ],
   }),
   email_changed: (username) => ({

@@ -5,12 +5,20 @@ import { currentClient, currentUserAgent, type Identity } from '@app/rpc';
 import { DataSource, type EntityManager } from 'typeorm';
 import { v7 as uuidv7 } from 'uuid';
 import { AccountEvents } from './account-events.js';
-import { RefreshTokens } from './refresh-tokens.js';
+import { AccountNotices } from './account-notices.js';
+import { type RefreshToken, RefreshTokens } from './refresh-tokens.js';
 import { Session } from './session.entity.js';
 import type { User } from './user.entity.js';
 
-/** How long a session lives that nobody refreshes; an interval of Postgres. */
+/** How long a session lives that nobody refreshes, and how long in any case; intervals of Postgres. */
 const IDLE = '30 days';
+const ABSOLUTE = '90 days';
+
+/** For how long after its use a refresh token is answered once more; an interval of Postgres. */
+const GRACE = '10 seconds';
+
+/** How many tokens that were used within that time are told from stolen ones. */
+const GRACED = 16;
 
 /** How many sessions a person has; one more ends the one that was unused for longest. */
 const SESSIONS = 100;
@@ -24,6 +32,11 @@ export interface SessionWithToken {
   readonly refreshToken: string;
 }
 
+/** A session that goes on, with the roles of its person. */
+export interface Refreshed extends SessionWithToken {
+  readonly roles: readonly string[];
+}
+
 /** Log-ins, from their beginning to their end. A session that has ended has no row. */
 @Injectable()
 export class Sessions {
@@ -32,6 +45,7 @@ export class Sessions {
   constructor(
     private readonly dataSource: DataSource,
     private readonly events: AccountEvents,
+    private readonly notices: AccountNotices,
     config: Config,
   ) {
     this.refreshTokens = new RefreshTokens(config.SECRET_KEY);
@@ -59,6 +73,94 @@ export class Sessions {
       if (!session) return undefined;
       await this.events.record(manager, { userId: user.id, kind: 'session_created', sessionId: id });
       return { session, refreshToken: token.text };
+    });
+  }
+
+  /**
+   * Continues a session by its refresh token, which is used up by that; within ten
+   * seconds it is answered once more, with what is good now. Used after that it was
+   * stolen, by whoever came first or comes now: the session ends, and its owner is
+   * told by mail.
+   *
+   * @returns undefined for every token that is not good, whatever the cause.
+   */
+  async refresh(text: string): Promise<Refreshed | undefined> {
+    const token = this.refreshTokens.read(text);
+    if (!token) return undefined;
+    return this.dataSource.transaction(async (manager) => {
+      // Of two at one instant the second waits here, and finds the first one's successor.
+      const [session] = await manager.query<(Session & { isRecent: boolean[] })[]>(
+        `SELECT ${FIELDS}, refresh_digest AS "refreshDigest", generation,
+           ARRAY(SELECT at > now() - $2::interval FROM unnest(rotated_at) WITH ORDINALITY AS used (at, place) ORDER BY place) AS "isRecent"
+         FROM session WHERE id = $1 AND expires_at > now() FOR NO KEY UPDATE`,
+        [token.sessionId, GRACE],
+      );
+      if (!session) return undefined;
+      if (session.refreshDigest.equals(token.digest)) return this.rotate(manager, session.id, this.refreshTokens.successor(token));
+      // A made-up token ends nobody's session.
+      if (token.generation >= session.generation || !this.refreshTokens.isOurs(token)) return undefined;
+      const steps = session.generation - token.generation;
+      if (session.isRecent[steps - 1]) {
+        const current = this.refreshTokens.successor(token, steps);
+        const roles = await this.rolesOf(manager, session.userId);
+        // Under another key it would be another one.
+        return current.digest.equals(session.refreshDigest) ? { session, roles, refreshToken: current.text } : undefined;
+      }
+      await this.endStolen(manager, session);
+      return undefined;
+    });
+  }
+
+  private async rotate(manager: EntityManager, id: string, next: RefreshToken): Promise<Refreshed> {
+    const [[session]] = await manager.query<[[Session], number]>(
+      `UPDATE session SET refresh_digest = $2, generation = generation + 1, rotated_at = (now() || rotated_at)[1:${GRACED}],
+         used_at = now(), client = $3, user_agent = $4, expires_at = least(now() + $5::interval, created_at + $6::interval)
+       WHERE id = $1 RETURNING ${FIELDS}`,
+      [id, next.digest, currentClient() ?? '', ownName(), IDLE, ABSOLUTE],
+    );
+    return { session, roles: await this.rolesOf(manager, session.userId), refreshToken: next.text };
+  }
+
+  private async endStolen(manager: EntityManager, { id, userId }: Session): Promise<void> {
+    const [[owner]] = await manager.query<[[{ email: string; username: string }], number]>(
+      'DELETE FROM session USING users WHERE session.id = $1 AND users.id = session.user_id RETURNING users.email, users.username',
+      [id],
+    );
+    await this.events.record(manager, { userId, kind: 'refresh_token_reused', sessionId: id });
+    await this.notices.mail(manager, owner, 'session_revoked');
+  }
+
+  private async rolesOf(manager: EntityManager, userId: string): Promise<string[]> {
+    const [user] = await manager.query<[{ roles: string[] }]>('SELECT roles FROM users WHERE id = $1', [userId]);
+    return user.roles;
+  }
+
+  /** The sessions of a person, the one that was used last first. */
+  list(userId: string): Promise<Session[]> {
+    return this.dataSource.query(
+      `SELECT ${FIELDS} FROM session WHERE user_id = $1 AND expires_at > now() ORDER BY used_at DESC, id LIMIT ${SESSIONS}`,
+      [userId],
+    );
+  }
+
+  /** Ends a session of a person. @returns whether they had it. */
+  async end(userId: string, sessionId: string): Promise<boolean> {
+    return this.dataSource.transaction(async (manager) => {
+      const [, ended] = await manager.query<[unknown, number]>(
+        'DELETE FROM session WHERE id = $1 AND user_id = $2 AND expires_at > now()',
+        [sessionId, userId],
+      );
+      if (ended > 0) await this.events.record(manager, { userId, kind: 'session_deleted', sessionId });
+      return ended > 0;
+    });
+  }
+
+  /** Ends the other sessions of a person who is signed in. @returns how many. */
+  async endOthers({ userId, sessionId }: Identity): Promise<number> {
+    return this.dataSource.transaction(async (manager) => {
+      const ended = await this.endAll(manager, userId, { except: sessionId });
+      await this.events.record(manager, { userId, kind: 'other_sessions_deleted', sessionId });
+      return ended;
     });
   }
 

@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file account/v1/session_service.proto.
  */
 export const file_account_v1_session_service: GenFile = /*@__PURE__*/
-  fileDesc("CiBhY2NvdW50L3YxL3Nlc3Npb25fc2VydmljZS5wcm90bxIKYWNjb3VudC52MSLnAQoHU2Vzc2lvbhIKCgJpZBgBIAEoCRIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgxsYXN0X3VzZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmV4cGlyZXNfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhYKDmNsaWVudF9hZGRyZXNzGAUgASgJEhIKCnVzZXJfYWdlbnQYBiABKAkSEgoKaXNfY3VycmVudBgHIAEoCCJvCgZUb2tlbnMSFAoMYWNjZXNzX3Rva2VuGAEgASgJEjgKFWFjY2Vzc190b2tlbl9saWZldGltZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1yZWZyZXNoX3Rva2VuGAMgASgJIk8KFENyZWF0ZVNlc3Npb25SZXF1ZXN0EhkKBWxvZ2luGAEgASgJQgq6SAdyBRABGP4BEhwKCHBhc3N3b3JkGAIgASgJQgq6SAdyBRABGIABIoEBChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJAoHc2Vzc2lvbhgBIAEoCzITLmFjY291bnQudjEuU2Vzc2lvbhIiCgZ0b2tlbnMYAiABKAsyEi5hY2NvdW50LnYxLlRva2VucxIeCgR1c2VyGAMgASgLMhAuYWNjb3VudC52MS5Vc2VyMoMBCg5TZXNzaW9uU2VydmljZRJxCg1DcmVhdGVTZXNzaW9uEiAuYWNjb3VudC52MS5DcmVhdGVTZXNzaW9uUmVxdWVzdBohLmFjY291bnQudjEuQ3JlYXRlU2Vzc2lvblJlc3BvbnNlIhuQghkBgtPkkwIROgEqIgwvdjEvc2Vzc2lvbnNiBnByb3RvMw", [file_access_v1_access, file_account_v1_user_service, file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiBhY2NvdW50L3YxL3Nlc3Npb25fc2VydmljZS5wcm90bxIKYWNjb3VudC52MSLnAQoHU2Vzc2lvbhIKCgJpZBgBIAEoCRIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgxsYXN0X3VzZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmV4cGlyZXNfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhYKDmNsaWVudF9hZGRyZXNzGAUgASgJEhIKCnVzZXJfYWdlbnQYBiABKAkSEgoKaXNfY3VycmVudBgHIAEoCCJvCgZUb2tlbnMSFAoMYWNjZXNzX3Rva2VuGAEgASgJEjgKFWFjY2Vzc190b2tlbl9saWZldGltZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIVCg1yZWZyZXNoX3Rva2VuGAMgASgJIk8KFENyZWF0ZVNlc3Npb25SZXF1ZXN0EhkKBWxvZ2luGAEgASgJQgq6SAdyBRABGP4BEhwKCHBhc3N3b3JkGAIgASgJQgq6SAdyBRABGIABIoEBChVDcmVhdGVTZXNzaW9uUmVzcG9uc2USJAoHc2Vzc2lvbhgBIAEoCzITLmFjY291bnQudjEuU2Vzc2lvbhIiCgZ0b2tlbnMYAiABKAsyEi5hY2NvdW50LnYxLlRva2VucxIeCgR1c2VyGAMgASgLMhAuYWNjb3VudC52MS5Vc2VyIjoKFVJlZnJlc2hTZXNzaW9uUmVxdWVzdBIhCg1yZWZyZXNoX3Rva2VuGAEgASgJQgq6SAdyBRABGIAIImIKFlJlZnJlc2hTZXNzaW9uUmVzcG9uc2USJAoHc2Vzc2lvbhgBIAEoCzITLmFjY291bnQudjEuU2Vzc2lvbhIiCgZ0b2tlbnMYAiABKAsyEi5hY2NvdW50LnYxLlRva2VucyIVChNMaXN0U2Vzc2lvbnNSZXF1ZXN0Ij0KFExpc3RTZXNzaW9uc1Jlc3BvbnNlEiUKCHNlc3Npb25zGAEgAygLMhMuYWNjb3VudC52MS5TZXNzaW9uIjUKFERlbGV0ZVNlc3Npb25SZXF1ZXN0Eh0KCnNlc3Npb25faWQYASABKAlCCbpIBnIEEAEYQCIXChVEZWxldGVTZXNzaW9uUmVzcG9uc2UiHAoaRGVsZXRlT3RoZXJTZXNzaW9uc1JlcXVlc3QiLgobRGVsZXRlT3RoZXJTZXNzaW9uc1Jlc3BvbnNlEg8KB2RlbGV0ZWQYASABKAUy8gQKDlNlc3Npb25TZXJ2aWNlEnEKDUNyZWF0ZVNlc3Npb24SIC5hY2NvdW50LnYxLkNyZWF0ZVNlc3Npb25SZXF1ZXN0GiEuYWNjb3VudC52MS5DcmVhdGVTZXNzaW9uUmVzcG9uc2UiG5CCGQGC0+STAhE6ASoiDC92MS9zZXNzaW9ucxJ8Cg5SZWZyZXNoU2Vzc2lvbhIhLmFjY291bnQudjEuUmVmcmVzaFNlc3Npb25SZXF1ZXN0GiIuYWNjb3VudC52MS5SZWZyZXNoU2Vzc2lvblJlc3BvbnNlIiOQghkBgtPkkwIZOgEqIhQvdjEvc2Vzc2lvbnM6cmVmcmVzaBJnCgxMaXN0U2Vzc2lvbnMSHy5hY2NvdW50LnYxLkxpc3RTZXNzaW9uc1JlcXVlc3QaIC5hY2NvdW50LnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlIhSC0+STAg4SDC92MS9zZXNzaW9ucxJ3Cg1EZWxldGVTZXNzaW9uEiAuYWNjb3VudC52MS5EZWxldGVTZXNzaW9uUmVxdWVzdBohLmFjY291bnQudjEuRGVsZXRlU2Vzc2lvblJlc3BvbnNlIiGC0+STAhsqGS92MS9zZXNzaW9ucy97c2Vzc2lvbl9pZH0SjAEKE0RlbGV0ZU90aGVyU2Vzc2lvbnMSJi5hY2NvdW50LnYxLkRlbGV0ZU90aGVyU2Vzc2lvbnNSZXF1ZXN0GicuYWNjb3VudC52MS5EZWxldGVPdGhlclNlc3Npb25zUmVzcG9uc2UiJILT5JMCHjoBKiIZL3YxL3Nlc3Npb25zOmRlbGV0ZU90aGVyc2IGcHJvdG8z", [file_access_v1_access, file_account_v1_user_service, file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Session is a log-in that has not ended.
@@ -169,6 +169,141 @@ export const CreateSessionResponseSchema: GenMessage<CreateSessionResponse> = /*
   messageDesc(file_account_v1_session_service, 3);
 
 /**
+ * @generated from message account.v1.RefreshSessionRequest
+ */
+export type RefreshSessionRequest = Message<"account.v1.RefreshSessionRequest"> & {
+  /**
+   * Its form is not checked: every token that is not good is answered alike.
+   *
+   * @generated from field: string refresh_token = 1;
+   */
+  refreshToken: string;
+};
+
+/**
+ * Describes the message account.v1.RefreshSessionRequest.
+ * Use `create(RefreshSessionRequestSchema)` to create a new message.
+ */
+export const RefreshSessionRequestSchema: GenMessage<RefreshSessionRequest> = /*@__PURE__*/
+  messageDesc(file_account_v1_session_service, 4);
+
+/**
+ * @generated from message account.v1.RefreshSessionResponse
+ */
+export type RefreshSessionResponse = Message<"account.v1.RefreshSessionResponse"> & {
+  /**
+   * @generated from field: account.v1.Session session = 1;
+   */
+  session?: Session | undefined;
+
+  /**
+   * @generated from field: account.v1.Tokens tokens = 2;
+   */
+  tokens?: Tokens | undefined;
+};
+
+/**
+ * Describes the message account.v1.RefreshSessionResponse.
+ * Use `create(RefreshSessionResponseSchema)` to create a new message.
+ */
+export const RefreshSessionResponseSchema: GenMessage<RefreshSessionResponse> = /*@__PURE__*/
+  messageDesc(file_account_v1_session_service, 5);
+
+/**
+ * @generated from message account.v1.ListSessionsRequest
+ */
+export type ListSessionsRequest = Message<"account.v1.ListSessionsRequest"> & {
+};
+
+/**
+ * Describes the message account.v1.ListSessionsRequest.
+ * Use `create(ListSessionsRequestSchema)` to create a new message.
+ */
+export const ListSessionsRequestSchema: GenMessage<ListSessionsRequest> = /*@__PURE__*/
+  messageDesc(file_account_v1_session_service, 6);
+
+/**
+ * @generated from message account.v1.ListSessionsResponse
+ */
+export type ListSessionsResponse = Message<"account.v1.ListSessionsResponse"> & {
+  /**
+   * @generated from field: repeated account.v1.Session sessions = 1;
+   */
+  sessions: Session[];
+};
+
+/**
+ * Describes the message account.v1.ListSessionsResponse.
+ * Use `create(ListSessionsResponseSchema)` to create a new message.
+ */
+export const ListSessionsResponseSchema: GenMessage<ListSessionsResponse> = /*@__PURE__*/
+  messageDesc(file_account_v1_session_service, 7);
+
+/**
+ * @generated from message account.v1.DeleteSessionRequest
+ */
+export type DeleteSessionRequest = Message<"account.v1.DeleteSessionRequest"> & {
+  /**
+   * The id of a session, or "current" for the one that the call is made in.
+   *
+   * @generated from field: string session_id = 1;
+   */
+  sessionId: string;
+};
+
+/**
+ * Describes the message account.v1.DeleteSessionRequest.
+ * Use `create(DeleteSessionRequestSchema)` to create a new message.
+ */
+export const DeleteSessionRequestSchema: GenMessage<DeleteSessionRequest> = /*@__PURE__*/
+  messageDesc(file_account_v1_session_service, 8);
+
+/**
+ * @generated from message account.v1.DeleteSessionResponse
+ */
+export type DeleteSessionResponse = Message<"account.v1.DeleteSessionResponse"> & {
+};
+
+/**
+ * Describes the message account.v1.DeleteSessionResponse.
+ * Use `create(DeleteSessionResponseSchema)` to create a new message.
+ */
+export const DeleteSessionResponseSchema: GenMessage<DeleteSessionResponse> = /*@__PURE__*/
+  messageDesc(file_account_v1_session_service, 9);
+
+/**
+ * @generated from message account.v1.DeleteOtherSessionsRequest
+ */
+export type DeleteOtherSessionsRequest = Message<"account.v1.DeleteOtherSessionsRequest"> & {
+};
+
+/**
+ * Describes the message account.v1.DeleteOtherSessionsRequest.
+ * Use `create(DeleteOtherSessionsRequestSchema)` to create a new message.
+ */
+export const DeleteOtherSessionsRequestSchema: GenMessage<DeleteOtherSessionsRequest> = /*@__PURE__*/
+  messageDesc(file_account_v1_session_service, 10);
+
+/**
+ * @generated from message account.v1.DeleteOtherSessionsResponse
+ */
+export type DeleteOtherSessionsResponse = Message<"account.v1.DeleteOtherSessionsResponse"> & {
+  /**
+   * How many sessions have ended.
+   *
+   * @generated from field: int32 deleted = 1;
+   */
+  deleted: number;
+};
+
+/**
+ * Describes the message account.v1.DeleteOtherSessionsResponse.
+ * Use `create(DeleteOtherSessionsResponseSchema)` to create a new message.
+ */
+export const DeleteOtherSessionsResponseSchema: GenMessage<DeleteOtherSessionsResponse> = /*@__PURE__*/
+  messageDesc(file_account_v1_session_service, 11);
+
+/**
  * SessionService logs people in and out. A session gives its owner two tokens:
  * an access token, which comes with every call (`authorization: Bearer …`, a
  * header on HTTP and metadata on gRPC), and a refresh token, which is worth a
@@ -193,6 +328,58 @@ export const SessionService: GenService<{
     methodKind: "unary";
     input: typeof CreateSessionRequestSchema;
     output: typeof CreateSessionResponseSchema;
+  },
+  /**
+   * RefreshSession gives a new pair of tokens for a refresh token, which is good
+   * for nothing more; its access tokens have their time. For 10 seconds the same
+   * token is answered with the same refresh token again: two calls at one instant
+   * both succeed, and so does one that is repeated because its answer was lost.
+   * After that it is taken for stolen: the session ends, and its owner is told by
+   * mail.
+   *
+   * Errors: UNAUTHENTICATED, always the same one, when the token is none, was used
+   * before, or its session has ended; RESOURCE_EXHAUSTED when too many come from
+   * the caller's network.
+   *
+   * @generated from rpc account.v1.SessionService.RefreshSession
+   */
+  refreshSession: {
+    methodKind: "unary";
+    input: typeof RefreshSessionRequestSchema;
+    output: typeof RefreshSessionResponseSchema;
+  },
+  /**
+   * ListSessions tells where the person who calls is logged in, the session that
+   * was used last first; a hundred at most.
+   *
+   * @generated from rpc account.v1.SessionService.ListSessions
+   */
+  listSessions: {
+    methodKind: "unary";
+    input: typeof ListSessionsRequestSchema;
+    output: typeof ListSessionsResponseSchema;
+  },
+  /**
+   * DeleteSession logs out of a session of the person who calls.
+   *
+   * Errors: NOT_FOUND when they have no such session (any more).
+   *
+   * @generated from rpc account.v1.SessionService.DeleteSession
+   */
+  deleteSession: {
+    methodKind: "unary";
+    input: typeof DeleteSessionRequestSchema;
+    output: typeof DeleteSessionResponseSchema;
+  },
+  /**
+   * DeleteOtherSessions logs the person who calls out everywhere but here.
+   *
+   * @generated from rpc account.v1.SessionService.DeleteOtherSessions
+   */
+  deleteOtherSessions: {
+    methodKind: "unary";
+    input: typeof DeleteOtherSessionsRequestSchema;
+    output: typeof DeleteOtherSessionsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_account_v1_session_service, 0);
