@@ -69,6 +69,8 @@ if (program !== undefined) {
     LOG_LEVEL: 'warn',
     SIGN_UP_BURST: '1000000',
     SIGN_UPS_PER_MINUTE: '1000000',
+    LOG_IN_BURST: '1000000',
+    LOG_INS_PER_MINUTE: '1000000',
   };
   let api: ChildProcess | undefined;
   try {

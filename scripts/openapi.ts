@@ -14,7 +14,7 @@ import { ROOT } from './stack/settings.ts';
 
 const FILE = 'libs/contract/src/openapi.json';
 const RELEASED = 'libs/contract/released/openapi.json';
-const SERVICES = ['account.v1.UserService'];
+const SERVICES = ['account.v1.UserService', 'account.v1.SessionService'];
 const DESCRIPTION = `Sign people up, and prove that an e-mail address is theirs.
 
 Every operation is an RPC that is served on gRPC too; bodies are ProtoJSON. What the document does not say:

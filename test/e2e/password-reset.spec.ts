@@ -124,6 +124,7 @@ describe('a token that resets no password', () => {
       expect(await caller.call(resetPassword, { token, newPassword: PASSWORD }, { 'x-request-id': 'same' })).toEqual({
         code: Code.FAILED_PRECONDITION,
         message: 'this link is not valid, or no longer',
+        reason: 'PASSWORD_RESET_LINK_INVALID',
         violations: [],
         requestId: 'same',
       });

@@ -1,8 +1,9 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { UserService } from '@app/contract';
+import { SessionService, UserService } from '@app/contract';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { logIn } from '../support/accounts.js';
 import type { Caller } from '../support/callers.js';
 import { type Dispatcher, isAvailable } from '../support/engine.js';
 import { ConsoleClient } from '../support/console.js';
@@ -10,7 +11,19 @@ import { eventually } from '../support/eventually.js';
 import { freePort } from '../../scripts/stack/ports.ts';
 import { Waybill } from '../support/waybill.js';
 
-const { createUser, verifyEmail, resendVerificationEmail, requestPasswordReset, resetPassword } = UserService.method;
+const {
+  getUser,
+  updateUser,
+  changePassword,
+  createUser,
+  verifyEmail,
+  resendVerificationEmail,
+  requestPasswordReset,
+  resetPassword,
+  changeEmail,
+  deleteUser,
+} = UserService.method;
+const { createSession, refreshSession } = SessionService.method;
 
 /** A text that occurs nowhere else in the world; letters alone, so that it may be a name too. */
 const canary = (what: string) => `Canary${what}${[...randomBytes(8)].map((byte) => String.fromCharCode(97 + (byte % 26))).join('')}`;
@@ -19,6 +32,8 @@ const canary = (what: string) => `Canary${what}${[...randomBytes(8)].map((byte) 
 const canaries = {
   password: canary('Password'),
   newPassword: canary('NewPassword'),
+  wrongPassword: canary('WrongPassword'),
+  newEmail: canary('NewAddress'),
   email: canary('Address'),
   deadEmail: canary('Dead'),
   retriedEmail: canary('Retried'),
@@ -26,6 +41,7 @@ const canaries = {
   racedEmail: canary('Raced'),
   racedUsername: canary('Raced').toLowerCase(),
   name: canary('Name'),
+  login: canary('Login'),
   authorization: canary('Authorization'),
   cookie: canary('Cookie'),
   query: canary('Query'),
@@ -33,7 +49,7 @@ const canaries = {
   consolePassword: canary('Console'),
 };
 
-const personal = new Set<keyof typeof canaries>(['email', 'deadEmail', 'retriedEmail', 'racedEmail', 'racedUsername', 'name']);
+const personal = new Set<keyof typeof canaries>(['email', 'newEmail', 'deadEmail', 'retriedEmail', 'racedEmail', 'racedUsername', 'name']);
 
 /** What Postgres has logged, of every test; in lower case, as its details show an index on lower(…). */
 const postgresLog = () => readFileSync(inject('postgresLog'), 'utf8').toLowerCase();
@@ -119,7 +135,27 @@ export function describeSecrets(dispatcher: Dispatcher): void {
         tokens.push(token, waybill.mail.triesTo(retried.email)[0]!.mail!.token);
         for (let time = 0; time < 2; time++) await caller.call(verifyEmail, { token }, secret);
         await caller.call(verifyEmail, { token: canaries.query }, secret);
+        const session = await caller.call(createSession, { login: well.email, password }, secret);
+        const { accessToken = '', refreshToken = '' } = session.response?.tokens ?? {};
+        tokens.push(accessToken, refreshToken);
+        await caller.call(getUser, {}, { authorization: `Bearer ${accessToken}` });
+        for (const login of [well.email, well.username, canaries.login]) {
+          await caller.call(createSession, { login, password: canaries.body }, secret);
+        }
+        await caller.call(getUser, {}, secret);
+        for (const token of [refreshToken, canaries.query]) {
+          const refreshed = await caller.call(refreshSession, { refreshToken: token }, secret);
+          if (refreshed.response) tokens.push(refreshed.response.tokens!.refreshToken, refreshed.response.tokens!.accessToken);
+        }
+        for (const [currentPassword, newPassword] of [
+          [canaries.wrongPassword, canaries.newPassword],
+          [password, well.email],
+        ] as const) {
+          await caller.call(changePassword, { currentPassword, newPassword }, { authorization: `Bearer ${accessToken}` });
+        }
+        await caller.call(updateUser, { user: { fullName: canaries.name } }, { authorization: `Bearer ${accessToken}` });
         await aForgottenPassword(caller, well.email, secret);
+        await anotherAddress(caller, well.username, secret);
         await everythingThatClashes(caller, secret);
       }
       const post = (path: string, contentType: string, body: string) =>
@@ -168,6 +204,31 @@ export function describeSecrets(dispatcher: Dispatcher): void {
       return JSON.stringify(await Promise.all<unknown>(asked));
     }
 
+    /** An address that is changed, and taken back; one that waits for its mail; and an account that is deleted, whose last mail waits. */
+    async function anotherAddress(caller: Caller, login: string, secret: Record<string, string>) {
+      const password = canaries.newPassword;
+      const headers = { ...secret, ...(await logIn(caller, login, password)) };
+      const [first, second] = ['1', '2'].map((local) => `${canaries.newEmail}.${local}.${caller.transport}@example.com`) as [
+        string,
+        string,
+      ];
+      await caller.call(changeEmail, { newEmail: first, currentPassword: canaries.wrongPassword }, headers);
+      await caller.call(deleteUser, { currentPassword: canaries.wrongPassword }, headers);
+      for (const newEmail of [first, canaries.refusedEmail])
+        await caller.call(changeEmail, { newEmail, currentPassword: password }, headers);
+      const { token } = await waybill.mail.mailTo(first);
+      await waybill.fetch(`/verify-email?token=${token}`, { headers: secret });
+      for (let time = 0; time < 2; time++) await caller.call(verifyEmail, { token }, secret);
+      waybill.mail.when(second, { refuse: 451, at: 'data' });
+      await caller.call(changeEmail, { newEmail: second, currentPassword: password }, headers);
+      await eventually(() => waybill.mail.triesTo(second).length === 1);
+      await waybill.fetch('/undo-email-change', { method: 'POST', headers: secret, body: new URLSearchParams({ token: token.slice(1) }) });
+      tokens.push(token, waybill.mail.triesTo(second)[0]!.mail!.token, headers.authorization.replace('Bearer ', ''));
+      waybill.mail.when(first, { refuse: 451, at: 'data' });
+      await caller.call(deleteUser, { currentPassword: password }, headers);
+      await eventually(() => waybill.mail.triesTo(first).some(({ mail }) => mail?.subject === 'Your account was deleted'));
+    }
+
     /** Sign-ups at the same instant with one address, one username, one request's id; and links of several of them. */
     async function everythingThatClashes(caller: Caller, secret: Record<string, string>) {
       const { password, racedUsername, name: fullName } = canaries;
@@ -192,7 +253,8 @@ export function describeSecrets(dispatcher: Dispatcher): void {
       expect(tokens.filter((token) => token.length > 20).length).toBeGreaterThanOrEqual(10);
       expect(waybill.api.lines.filter(({ msg }) => msg === 'call').length).toBeGreaterThan(30);
       expect(waybill.worker.lines.filter(({ msg }) => msg === 'task buried').length).toBeGreaterThanOrEqual(2);
-      expect(tables.get('public.users')).toContain(canaries.email);
+      expect(tables.get('public.users')).toContain(canaries.retriedEmail);
+      expect(tables.get('public.account_notice')).toContain(canaries.newEmail);
       expect(tables.get('public.task')).toContain('retry skipped');
       for (const queues of [dispatcher === 'redis' ? redis : tables.get('public.task')]) {
         expect(queues).toContain('account.send_verification_email');

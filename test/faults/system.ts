@@ -321,6 +321,7 @@ export class System implements AsyncDisposable {
         VERIFY_EMAIL_DELAY: '0ms',
         // Everybody comes from one address.
         SIGN_UP_BURST: '1000000',
+        LOG_IN_BURST: '1000000',
         ...environment,
         ...options.environment,
       },

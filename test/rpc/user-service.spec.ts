@@ -86,7 +86,14 @@ describe('a call that succeeds', () => {
     const response = await harness.post('/v1/users', { ...rest, full_name: fullName, unknown: { deep: [1] } });
     expect(response.status).toBe(200);
     expect(await response.json()).toEqual({
-      user: { username: 'alice', fullName, email: 'alice@example.com', isEmailVerified: false, createdAt: '1970-01-01T00:00:00Z' },
+      user: {
+        username: 'alice',
+        fullName,
+        email: 'alice@example.com',
+        isEmailVerified: false,
+        createdAt: '1970-01-01T00:00:00Z',
+        roles: [],
+      },
     });
     expect(received.at(-1)?.password).toBe(SECRET);
   });

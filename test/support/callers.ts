@@ -5,6 +5,7 @@ import {
   fromBinary,
   fromJson,
   getOption,
+  type JsonObject,
   type JsonValue,
   type MessageInitShape,
   type MessageShape,
@@ -13,7 +14,8 @@ import {
 } from '@bufbuild/protobuf';
 import { anyUnpack } from '@bufbuild/protobuf/wkt';
 import { Client, credentials, Metadata, status as Code } from '@grpc/grpc-js';
-import { BadRequestSchema, httpOption, StatusSchema } from '@app/contract';
+import { BadRequestSchema, ErrorInfoSchema, httpOption, StatusSchema } from '@app/contract';
+import { httpRequest } from '../../clients/typescript/src/http.js';
 
 export { Code };
 
@@ -21,6 +23,8 @@ export { Code };
 export interface Answer<O extends DescMessage> {
   readonly code: Code;
   readonly message: string;
+  /** Why, for programs; present when the code is not OK. */
+  readonly reason?: string;
   readonly violations: readonly { readonly field: string; readonly description: string }[];
   /** Present when the code is OK. */
   readonly response?: MessageShape<O>;
@@ -44,8 +48,11 @@ const HTTP_STATUS: Readonly<Partial<Record<Code, number>>> = {
   [Code.INVALID_ARGUMENT]: 400,
   [Code.NOT_FOUND]: 404,
   [Code.ALREADY_EXISTS]: 409,
+  [Code.ABORTED]: 409,
   [Code.RESOURCE_EXHAUSTED]: 429,
   [Code.FAILED_PRECONDITION]: 400,
+  [Code.UNAUTHENTICATED]: 401,
+  [Code.PERMISSION_DENIED]: 403,
   [Code.INTERNAL]: 500,
   [Code.UNAVAILABLE]: 503,
 };
@@ -74,6 +81,7 @@ export async function readHttpError(response: Response): Promise<Omit<Answer<Des
   return {
     code: body.code,
     message: body.message,
+    reason,
     violations: body.details
       .filter((detail) => detail['@type'] === 'type.googleapis.com/google.rpc.BadRequest')
       .flatMap((detail) => detail.fieldViolations),
@@ -92,10 +100,12 @@ export class HttpCaller implements Caller {
     request: MessageInitShape<I>,
     headers: Readonly<Record<string, string>> = {},
   ): Promise<Answer<O>> {
-    const response = await fetch(`${this.origin}${httpPath(method)}`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', ...headers },
-      body: JSON.stringify(toJson(method.input, create(method.input, request) as MessageShape<I>)),
+    const message = toJson(method.input, create(method.input, request) as MessageShape<I>) as JsonObject;
+    const { verb, path, body } = httpRequest(method as DescMethodUnary, message);
+    const response = await fetch(`${this.origin}${path}`, {
+      method: verb,
+      headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+      ...(body !== undefined && { body }),
     });
     if (!response.ok) return readHttpError(response);
     return {
@@ -154,7 +164,7 @@ export class GrpcCaller implements Caller {
           resolve({
             code: error.code,
             message: error.details,
-            violations: details instanceof Buffer ? violationsOf(details) : [],
+            ...(details instanceof Buffer ? detailsOf(details) : { violations: [] }),
             requestId: idOf(error.metadata),
           });
         },
@@ -172,9 +182,12 @@ function idOf(metadata: Metadata | undefined): string | undefined {
   return metadata?.get('x-request-id')[0]?.toString();
 }
 
-function violationsOf(status: Buffer): Answer<DescMessage>['violations'] {
-  return fromBinary(StatusSchema, status).details.flatMap((any) => {
+function detailsOf(status: Buffer): Pick<Answer<DescMessage>, 'violations' | 'reason'> {
+  const { details } = fromBinary(StatusSchema, status);
+  const reason = details.map((any) => anyUnpack(any, ErrorInfoSchema)?.reason).find((found) => found !== undefined);
+  const violations = details.flatMap((any) => {
     const detail = anyUnpack(any, BadRequestSchema);
     return (detail?.fieldViolations ?? []).map(({ field, description }) => ({ field, description }));
   });
+  return { violations, ...(reason !== undefined && { reason }) };
 }

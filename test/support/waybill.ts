@@ -69,6 +69,7 @@ export class Waybill {
       VERIFY_EMAIL_DELAY: '0s',
       // All people of the tests come from one address.
       SIGN_UP_BURST: '1000000',
+      LOG_IN_BURST: '1000000',
       LOG_LEVEL: 'debug',
       ...options.environment,
     });

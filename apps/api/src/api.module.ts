@@ -9,9 +9,12 @@ import { TasksModule } from '@app/tasks';
 import { DocsController } from './docs.controller.js';
 import { DatabaseReadiness, HealthController } from './health.controller.js';
 import { HomeController } from './home.controller.js';
+import { KeysController } from './keys.controller.js';
 import { OpenApiController } from './open-api.controller.js';
 import { ResetPageController } from './reset-page.controller.js';
+import { SessionController } from './session.controller.js';
 import { SourceLimits } from './source-limits.js';
+import { UndoPageController } from './undo-page.controller.js';
 import { UserController } from './user.controller.js';
 import { VerifyPageController } from './verify-page.controller.js';
 
@@ -32,10 +35,13 @@ export class ApiModule {
       ],
       controllers: [
         UserController,
+        SessionController,
+        KeysController,
         DocsController,
         HomeController,
         OpenApiController,
         ResetPageController,
+        UndoPageController,
         VerifyPageController,
         HealthController,
       ],

@@ -1,6 +1,7 @@
 import type { LoggerService } from '@nestjs/common';
+import { AccessTokens } from '@app/account';
 import type { Config } from '@app/config';
-import { UserService } from '@app/contract';
+import { SessionService, UserService } from '@app/contract';
 import { createRpcApp, Readiness, type RpcApp, RpcError } from '@app/rpc';
 import { ApiModule } from './api.module.js';
 import type { DatabaseReadiness } from './health.controller.js';
@@ -17,9 +18,10 @@ export async function createApi(config: Config, logger: LoggerService | false, s
   const limits = new SourceLimits(config);
   const app: RpcApp = await createRpcApp(ApiModule.forRoot(config, limits), {
     config,
-    services: [UserService],
+    services: [UserService, SessionService],
     basePath: new URL(config.PUBLIC_URL).pathname,
     sourceLimits: limits.byMethod,
+    authenticate: (token) => app.nest.get(AccessTokens, { strict: false }).authenticate(token),
     logger,
     ...(shutdownTimeout !== undefined && { shutdownTimeout }),
     translate: (error) => (readiness().isPassing(error) ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined),

@@ -9,6 +9,8 @@ import { textOf } from './form.js';
 import { sendPage } from './page.js';
 import { SourceLimits } from './source-limits.js';
 import {
+  changeDisownedPage,
+  confirmChangePage,
   confirmPage,
   disownAgainPage,
   disownedPage,
@@ -37,7 +39,8 @@ export class VerifyPageController {
     try {
       const link = await this.accounts.findVerificationLink(token);
       if (!link) return sendPage(reply, 400, invalidLinkPage());
-      return sendPage(reply, 200, link.isVerified ? verifiedPage(link.username, this.config.APP_URL) : confirmPage(token, link.username));
+      if (link.isVerified) return sendPage(reply, 200, verifiedPage(link.username, this.config.APP_URL));
+      return sendPage(reply, 200, link.isChange ? confirmChangePage(token, link.username) : confirmPage(token, link.username));
     } catch (error) {
       if (this.database.isPassing(error)) return sendPage(reply, 503, tryAgainPage(token));
       throw error;
@@ -63,7 +66,8 @@ export class VerifyPageController {
   async disown(@Body() body: unknown, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
     const token = textOf(body, 'token');
     try {
-      if (await this.accounts.disownSignUp(token)) return sendPage(reply, 200, disownedPage());
+      const disowned = await this.accounts.disown(token);
+      if (disowned) return sendPage(reply, 200, disowned === 'change' ? changeDisownedPage() : disownedPage());
       const link = await this.accounts.findVerificationLink(token);
       return sendPage(reply, 400, link?.isVerified ? verifiedAlreadyPage(link.username) : nothingToDisownPage());
     } catch (error) {

@@ -25,6 +25,24 @@ export function confirmPage(token: string, username: string): string {
   );
 }
 
+/** The same for the new address of an account. */
+export function confirmChangePage(token: string, username: string): string {
+  return page(
+    'Confirm your new e-mail address',
+    `One click gives the account ${username} this address in place of its old one. If that is not your account, say so, and nothing changes.`,
+    `${verifyForm(token)}\n${disownForm(token)}`,
+  );
+}
+
+/** The link to the new address of an account is void, at the wish of whoever got the mail. */
+export function changeDisownedPage(): string {
+  return page(
+    'Nothing was changed',
+    'The link does not work any more, and no account has your address by it.',
+    linkButton('../', 'To the start page'),
+  );
+}
+
 /** The sign-up is gone, at the wish of whoever got the mail. */
 export function disownedPage(): string {
   return page(

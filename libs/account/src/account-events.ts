@@ -4,7 +4,23 @@ import { DataSource, type EntityManager, type EntitySubscriberInterface, type Qu
 import { v7 as uuidv7 } from 'uuid';
 
 /** What can happen to an account, as rows and log lines name it. */
-export type AccountEventKind = 'signed_up' | 'sign_up_disowned' | 'email_verified' | 'password_reset_requested' | 'password_reset';
+export type AccountEventKind =
+  | 'signed_up'
+  | 'sign_up_disowned'
+  | 'email_verified'
+  | 'password_reset_requested'
+  | 'password_reset'
+  | 'email_change_requested'
+  | 'email_change_disowned'
+  | 'email_changed'
+  | 'email_change_undone'
+  | 'user_deleted'
+  | 'session_created'
+  | 'session_deleted'
+  | 'other_sessions_deleted'
+  | 'refresh_token_reused'
+  | 'password_changed'
+  | 'user_updated';
 
 /** What is to be recorded; from where and when is known. */
 export interface NewAccountEvent {

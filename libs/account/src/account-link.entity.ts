@@ -3,6 +3,8 @@ import { User } from './user.entity.js';
 
 /** A link that was mailed to whoever has an account; those that prove the address of a sign-up are `EmailVerification`s. */
 @Entity('account_link')
+// On an expression, lower(email), which TypeORM cannot declare: the migration makes it.
+@Index('account_link_address', { synchronize: false })
 @Index('account_link_user', ['userId', 'purpose', 'createdAt'])
 export class AccountLink {
   /** Its token is derived from it: every attempt to mail it mails one link. */

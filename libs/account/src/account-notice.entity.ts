@@ -15,6 +15,10 @@ export class AccountNotice {
   @Column('text')
   username: string;
 
+  /** The link that the mail carries, where it carries one. */
+  @Column('uuid', { name: 'link_id', nullable: true })
+  linkId: string | null;
+
   @Index('account_notice_created')
   @Column('timestamptz', { name: 'created_at', default: () => 'now()' })
   createdAt: Date;

@@ -18,10 +18,16 @@ export class AccountNotices {
    *
    * @param manager of the transaction that makes it true.
    * @param owner as the account is, or was, when it happened.
+   * @param linkId of the link that the mail carries, where its kind has one.
    */
-  async mail(manager: EntityManager, { email, username }: { email: string; username: string }, kind: NoticeKind): Promise<void> {
+  async mail(
+    manager: EntityManager,
+    { email, username }: { email: string; username: string },
+    kind: NoticeKind,
+    linkId?: string,
+  ): Promise<void> {
     const id = uuidv7();
-    await manager.insert(AccountNotice, { id, kind, email, username });
+    await manager.insert(AccountNotice, { id, kind, email, username, linkId: linkId ?? null });
     await this.tasks.distribute(SendNotice, { noticeId: id }, { manager });
   }
 }

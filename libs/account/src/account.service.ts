@@ -2,14 +2,18 @@ import { createHmac } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { Config } from '@app/config';
 import { faultPoint } from '@app/faults';
-import { type FieldViolation, RpcError } from '@app/rpc';
+import { Code, type FieldViolation, type Identity, RpcError } from '@app/rpc';
 import { TaskDistributor } from '@app/tasks';
 import { DataSource, type EntityManager } from 'typeorm';
 import { v7 as uuidv7 } from 'uuid';
+import { AccountNotices } from './account-notices.js';
 import { AccountEvents } from './account-events.js';
+import { EmailChanges } from './email-changes.js';
 import { EmailVerifications, type VerificationLink } from './email-verifications.js';
+import { CurrentPasswords } from './current-passwords.js';
 import { PasswordHasher } from './password-hasher.js';
 import { passwordProblem } from './password-policy.js';
+import { Sessions } from './sessions.js';
 import { SendVerificationEmail } from './send-verification-email.task.js';
 import { User } from './user.entity.js';
 import { WAITING_TIME } from './waiting-time.js';
@@ -40,7 +44,11 @@ export class AccountService {
     private readonly tasks: TaskDistributor,
     private readonly passwords: PasswordHasher,
     private readonly verifications: EmailVerifications,
+    private readonly changes: EmailChanges,
     private readonly events: AccountEvents,
+    private readonly currentPasswords: CurrentPasswords,
+    private readonly sessions: Sessions,
+    private readonly notices: AccountNotices,
     private readonly config: Config,
   ) {}
 
@@ -86,31 +94,79 @@ export class AccountService {
     return [...(holder ? [USERNAME_TAKEN] : []), ...(problem ? [{ field: 'password', description: problem }] : [])];
   }
 
-  /** What a verification link is good for; undefined when it does not verify, whatever the cause. Changes nothing. */
-  findVerificationLink(token: string): Promise<VerificationLink | undefined> {
-    return this.verifications.find(token);
+  /**
+   * The account of somebody who is signed in.
+   *
+   * @throws RpcError UNAUTHENTICATED when it was deleted meanwhile.
+   */
+  async get(userId: string): Promise<User> {
+    const user = await this.dataSource.manager.findOneBy(User, { id: userId });
+    if (!user) throw RpcError.unauthenticated('this session has ended', { reason: 'SESSION_ENDED' });
+    return user;
+  }
+
+  /** Changes the name of somebody who is signed in. */
+  async rename({ userId, sessionId }: Identity, fullName: string): Promise<User> {
+    await this.dataSource.transaction(async (manager) => {
+      await manager.query('UPDATE users SET full_name = $2 WHERE id = $1', [userId, normaliseName(fullName)]);
+      await this.events.record(manager, { userId, kind: 'user_updated', sessionId });
+    });
+    return this.get(userId);
   }
 
   /**
-   * Marks the address as verified, which is this account's from now on; again by the same link is success too, while nothing has changed.
+   * Gives somebody who is signed in a new password, ends their other sessions, and
+   * tells them by mail.
+   *
+   * @throws RpcError INVALID_ARGUMENT when the current one is not theirs, or the new one may not be one; RESOURCE_EXHAUSTED
+   *   when too many wrong ones came, or too many are waiting; ABORTED when it was changed meanwhile.
+   */
+  async changePassword(identity: Identity, currentPassword: string, newPassword: string): Promise<void> {
+    const { userId, sessionId } = identity;
+    const user = await this.currentPasswords.check(identity, currentPassword);
+    const problem = await passwordProblem(newPassword, user);
+    if (problem) throw RpcError.invalidArgument([{ field: 'new_password', description: problem }]);
+    const passwordHash = await this.passwords.hash(newPassword);
+    await this.dataSource.transaction(async (manager) => {
+      // A log-in with the old password that is under way waits for this row, or is ended below.
+      const [locked] = await manager.query<object[]>('SELECT FROM users WHERE id = $1 AND password_hash = $2 FOR UPDATE', [
+        userId,
+        user.passwordHash,
+      ]);
+      if (!locked) throw new RpcError(Code.ABORTED, 'the password was changed meanwhile', [], { reason: 'PASSWORD_CHANGED' });
+      await manager.query('UPDATE users SET password_hash = $2 WHERE id = $1', [userId, passwordHash]);
+      await this.sessions.endAll(manager, userId, { except: sessionId });
+      await this.events.record(manager, { userId, kind: 'password_changed', sessionId });
+      await this.notices.mail(manager, user, 'password_changed');
+    });
+  }
+
+  /** What a verification link is good for; undefined when it does not verify, whatever the cause. Changes nothing. */
+  async findVerificationLink(token: string): Promise<VerificationLink | undefined> {
+    return (await this.verifications.find(token)) ?? (await this.changes.find(token));
+  }
+
+  /**
+   * Marks the address as verified, which is this account's from now on, or gives the account its new one; again by the same link is success too, while nothing has changed.
    *
    * @throws RpcError FAILED_PRECONDITION, always the same, when the token does not verify.
    */
   async verifyEmail(token: string): Promise<User> {
-    const user = await this.verifications.redeem(token);
+    const user = (await this.verifications.redeem(token)) ?? (await this.changes.redeem(token));
     if (!user)
       throw RpcError.failedPrecondition('this verification link is not valid, or no longer', { reason: 'VERIFICATION_LINK_INVALID' });
     return user;
   }
 
   /**
-   * Deletes the sign-up that a link was mailed for, at the wish of whoever got the mail. An account whose address is
-   * verified stays.
+   * Deletes the sign-up that a link was mailed for, at the wish of whoever got the mail; or makes the link to an account's
+   * new address void. An account whose address is verified stays.
    *
-   * @returns whether a sign-up was deleted.
+   * @returns which of them; undefined when there was neither.
    */
-  disownSignUp(token: string): Promise<boolean> {
-    return this.verifications.disown(token);
+  async disown(token: string): Promise<'sign-up' | 'change' | undefined> {
+    if (await this.verifications.disown(token)) return 'sign-up';
+    return (await this.changes.disown(token)) ? 'change' : undefined;
   }
 
   /**

@@ -22,6 +22,8 @@ export interface VerificationLink {
   readonly username: string;
   /** Whether the address that it proves is verified already, by this link or another one. */
   readonly isVerified: boolean;
+  /** Whether it gives an account another address, rather than verify that of a sign-up. */
+  readonly isChange: boolean;
 }
 
 /**
@@ -86,7 +88,7 @@ export class EmailVerifications {
   async find(token: string): Promise<VerificationLink | undefined> {
     if (!isLinkToken(token)) return undefined;
     const [link] = await this.dataSource.query<VerificationLink[]>(
-      `SELECT users.username, users.is_email_verified AS "isVerified" ${VALID_LINK}`,
+      `SELECT users.username, users.is_email_verified AS "isVerified", false AS "isChange" ${VALID_LINK}`,
       [tokenDigest(token)],
     );
     return link;

@@ -8,6 +8,9 @@ import { normalisePassword } from './password-policy.js';
 /** OWASP's first choice for argon2id, which is the library's default algorithm: 19 MiB, two passes, one lane. */
 const ARGON2ID = { memoryCost: 19 * 1024, timeCost: 2, parallelism: 1 };
 
+/** Is nobody's: the form of a hash with the parameters of all, and a content that no password has. */
+const NOBODYS = `$argon2id$v=19$m=${ARGON2ID.memoryCost},t=${ARGON2ID.timeCost},p=${ARGON2ID.parallelism}$${'A'.repeat(22)}$${'A'.repeat(43)}`;
+
 /** How many may wait, of all sources; at some 20 ms a hash and core, the last one waits for a second or two. */
 const WAITING = 100;
 
@@ -34,6 +37,11 @@ export class PasswordHasher {
     return this.inTurn(() => verify(passwordHash, normalisePassword(password)));
   }
 
+  /** As {@link verify}, and as dear where nobody has the hash: nobody can tell by the time whether there is somebody. */
+  verifyOf(passwordHash: string | undefined, password: string): Promise<boolean> {
+    return this.verify(passwordHash ?? NOBODYS, password);
+  }
+
   private async inTurn<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await this.room.serve(currentSource() ?? '', () => {
@@ -42,7 +50,7 @@ export class PasswordHasher {
       });
     } catch (error) {
       if (!(error instanceof RoomIsFull)) throw error;
-      throw RpcError.resourceExhausted('too many sign-ups at the moment, try again in a few seconds', {
+      throw RpcError.resourceExhausted('too many passwords are being checked at the moment, try again in a few seconds', {
         reason: 'TOO_MANY_SIGN_UPS',
         retryDelay: 3_000,
       });

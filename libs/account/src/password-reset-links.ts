@@ -3,10 +3,9 @@ import { Config } from '@app/config';
 import { DataSource, type EntityManager } from 'typeorm';
 import { AccountLink } from './account-link.entity.js';
 import { LinkOfAnother } from './link-of-another.js';
+import { RESET_PASSWORD as PURPOSE } from './link-purposes.js';
 import { isLinkToken, linkToken, lockAddress, tokenDigest } from './link-tokens.js';
 import { User } from './user.entity.js';
-
-const PURPOSE = 'reset_password';
 
 /** How long a link may be used after it was mailed. */
 const LIFETIME = '15 minutes';

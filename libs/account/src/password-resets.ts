@@ -11,6 +11,7 @@ import { PasswordHasher } from './password-hasher.js';
 import { passwordProblem } from './password-policy.js';
 import { PasswordResetLinks } from './password-reset-links.js';
 import { SendPasswordReset } from './send-password-reset.task.js';
+import { Sessions } from './sessions.js';
 
 /** A new password for whoever has forgotten theirs, by a link to the address of the account. */
 @Injectable()
@@ -20,6 +21,7 @@ export class PasswordResets {
     private readonly tasks: TaskDistributor,
     private readonly links: PasswordResetLinks,
     private readonly passwords: PasswordHasher,
+    private readonly sessions: Sessions,
     private readonly events: AccountEvents,
     private readonly notices: AccountNotices,
     private readonly config: Config,
@@ -65,6 +67,7 @@ export class PasswordResets {
       const user = await this.links.use(manager, token);
       if (!user) throw linkInvalid();
       await manager.query('UPDATE users SET password_hash = $2 WHERE id = $1', [user.id, passwordHash]);
+      await this.sessions.endAll(manager, user.id);
       await this.events.record(manager, { userId: user.id, kind: 'password_reset' });
       await this.notices.mail(manager, user, 'password_reset');
     });

@@ -4,6 +4,8 @@ import { Task, type TaskContext, type TaskHandler } from '@app/tasks';
 import { DataSource } from 'typeorm';
 import { z } from 'zod';
 import { AccountNotice } from './account-notice.entity.js';
+import { UNDO_EMAIL_CHANGE } from './link-purposes.js';
+import { linkToken } from './link-tokens.js';
 import { noticeMail } from './notice-mails.js';
 import { sendMail } from './send-mail.js';
 
@@ -25,7 +27,12 @@ export class SendNotice implements TaskHandler<z.output<typeof payload>> {
   async handle({ noticeId }: z.output<typeof payload>, task: TaskContext): Promise<void> {
     const notice = await this.dataSource.manager.findOneBy(AccountNotice, { id: noticeId });
     if (!notice) return;
-    await sendMail(this.mailer, this.config.PUBLIC_URL, task, noticeMail(notice, this.config.PUBLIC_URL));
+    const { PUBLIC_URL: publicUrl, SECRET_KEY } = this.config;
+    const own =
+      notice.linkId === null
+        ? undefined
+        : `${publicUrl}/undo-email-change?token=${linkToken(SECRET_KEY, UNDO_EMAIL_CHANGE, notice.linkId)}`;
+    await sendMail(this.mailer, publicUrl, task, noticeMail(notice, { publicUrl, own }));
     await task.transaction((manager) => manager.delete(AccountNotice, { id: noticeId }));
   }
 }

@@ -5,14 +5,12 @@ import { DataSource } from 'typeorm';
 import { z } from 'zod';
 import { EmailVerifications } from './email-verifications.js';
 import { LinkOfAnother } from './link-of-another.js';
+import { mayTellOwner, ownerOf } from './owner-of-address.js';
 import { sendMail } from './send-mail.js';
 import { User } from './user.entity.js';
 import { addressInUseMail, verificationMail } from './verification-mail.js';
 
 const payload = z.object({ userId: z.uuid() });
-
-/** How often at most the owner of an address is told of others' sign-ups with it; an interval of Postgres. */
-const BETWEEN_NOTICES = '1 hour';
 
 /**
  * Mails a person the link that proves the address is theirs. Where the address is
@@ -41,29 +39,11 @@ export class SendVerificationEmail implements TaskHandler<z.output<typeof payloa
 
   /** @returns undefined when none is to be sent. */
   private async mailFor(user: User, taskId: string): Promise<Omit<Mail, 'messageId'> | undefined> {
-    const owner = await this.findOwner(user.email);
-    if (owner) return (await this.mayNotify(owner, taskId)) ? addressInUseMail(owner) : undefined;
+    const { manager } = this.dataSource;
+    const owner = await ownerOf(manager, user.email);
+    if (owner) return (await mayTellOwner(manager, owner, taskId)) ? addressInUseMail(owner) : undefined;
     const token = await this.issueToken(taskId, user);
     return token === undefined ? undefined : verificationMail(user.email, `${this.config.PUBLIC_URL}/verify-email?token=${token}`);
-  }
-
-  /** Whose address it is, by a verification. */
-  private async findOwner(email: string): Promise<User | undefined> {
-    const owner = await this.dataSource.manager
-      .createQueryBuilder(User, 'users')
-      .where('lower(users.email) = lower(:email) AND users.is_email_verified', { email })
-      .getOne();
-    return owner ?? undefined;
-  }
-
-  /** Whether this task is the one that mails the owner a notice: the first within an hour, and every further attempt of it. */
-  private async mayNotify({ id }: User, taskId: string): Promise<boolean> {
-    const [, count] = await this.dataSource.query<[unknown, number]>(
-      `UPDATE users SET notice_id = $2, noticed_at = CASE WHEN notice_id = $2 THEN noticed_at ELSE now() END
-       WHERE id = $1 AND (notice_id IS NULL OR notice_id = $2 OR noticed_at <= now() - $3::interval)`,
-      [id, taskId, BETWEEN_NOTICES],
-    );
-    return count > 0;
   }
 
   private async issueToken(taskId: string, user: User): Promise<string | undefined> {

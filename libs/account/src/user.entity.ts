@@ -29,6 +29,10 @@ export class User {
   @Column('boolean', { name: 'is_email_verified', default: false })
   isEmailVerified: boolean;
 
+  /** What the person may do beyond their own account. */
+  @Column('text', { array: true, default: () => `'{}'` })
+  roles: string[];
+
   /** By which the request that signed it up is recognised when it comes again. */
   @Index('users_request', { unique: true, where: 'request_id IS NOT NULL' })
   @Column('uuid', { name: 'request_id', nullable: true })

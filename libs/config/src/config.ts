@@ -113,6 +113,8 @@ const schema = z
     CORS_ORIGINS: origins,
     SIGN_UP_BURST: z.coerce.number().int().min(1).max(1_000_000).default(100),
     SIGN_UPS_PER_MINUTE: z.coerce.number().int().min(1).max(1_000_000).default(30),
+    LOG_IN_BURST: z.coerce.number().int().min(1).max(1_000_000).default(100),
+    LOG_INS_PER_MINUTE: z.coerce.number().int().min(1).max(1_000_000).default(30),
     SMTP_URL: url(/^smtps?:$/, 'smtp://user:password@host:587').optional(),
     SMTP_TLS: z.enum(['required', 'opportunistic', 'off']).optional(),
     MAIL_FROM: z.string().min(3).default('Waybill <no-reply@waybill.localhost>'),

@@ -1,3 +1,4 @@
+export * from './gen/account/v1/session_service_pb.js';
 export * from './gen/account/v1/user_service_pb.js';
 // The error model, and the option that binds a method to HTTP: libs/rpc builds on them.
 export { http as httpOption } from './gen/google/api/annotations_pb.js';
@@ -11,6 +12,8 @@ export {
   type RetryInfo,
 } from './gen/google/rpc/error_details_pb.js';
 export { StatusSchema, type Status } from './gen/google/rpc/status_pb.js';
+// Who may call a method.
+export { Access, access as accessOption } from './gen/access/v1/access_pb.js';
 // grpc.health.v1, which the rpc library serves: what server reflection tells of it.
 export { file_health_v1_health as healthFile } from './gen/health/v1/health_pb.js';
 // The contract as OpenAPI says it.

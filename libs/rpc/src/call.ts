@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import { sourceOf } from './client-address.js';
-import { Code } from './rpc-error.js';
+import { Code, RpcError } from './rpc-error.js';
 
 /** The header, and gRPC metadata key, that carries the id of a request both ways. */
 export const REQUEST_ID = 'x-request-id';
@@ -21,10 +21,25 @@ export interface Caller {
   readonly requestId: string;
   /** The IP address of the client: of the peer, or of whoever a trusted proxy says it calls for. */
   readonly client: string;
+  /** What came as `authorization`: a secret. */
+  readonly authorization?: string | undefined;
+  /** What the client calls itself. */
+  readonly userAgent?: string | undefined;
+}
+
+/** Who is signed in. */
+export interface Identity {
+  readonly userId: string;
+  readonly sessionId: string;
+  readonly roles: readonly string[];
 }
 
 /** A call that is being handled. */
 export interface Call extends Caller {
+  /** Who is signed in, where the call demands that somebody is. */
+  identity?: Identity;
+  /** Who called, as far as that is proved. */
+  userId?: string;
   /** Whether it has cost what its source's limit is there to spare. */
   isCostly: boolean;
 }
@@ -50,15 +65,37 @@ export function currentSource(): string | undefined {
   return client === undefined ? undefined : sourceOf(client);
 }
 
+/** What the client of the request that is being handled calls itself, or the empty text. It is the caller's text. */
+export function currentUserAgent(): string {
+  return storage.getStore()?.userAgent ?? '';
+}
+
+/**
+ * Who is signed in and makes the call that is being handled.
+ *
+ * @throws RpcError UNAUTHENTICATED outside of an RPC for which somebody must be.
+ */
+export function currentIdentity(): Identity {
+  const identity = storage.getStore()?.identity;
+  if (!identity) throw RpcError.unauthenticated('this call needs an access token', { reason: 'ACCESS_TOKEN_MISSING' });
+  return identity;
+}
+
+/** Says who makes the call that is being handled, once that is proved: its line in the log names them. */
+export function identifyCaller(userId: string): void {
+  const call = currentCall();
+  if (call) call.userId = userId;
+}
+
 /** Says that the request that is being handled costs much from here on: whatever its answer, it counts in full against its source. */
 export function callIsCostly(): void {
   const call = currentCall();
   if (call) call.isCostly = true;
 }
 
-/** Runs the handling of a request so that {@link currentRequestId} and {@link currentClient} know of it, at any depth. */
-export function withCaller<T>(caller: Caller, work: () => T): T {
-  return storage.run({ ...caller, isCostly: false }, work);
+/** Runs the handling of a call so that {@link currentCall} knows of it, at any depth. */
+export function withCall<T>(call: Call, work: () => T): T {
+  return storage.run(call, work);
 }
 
 /** The caller's request id when it is one that may be logged and echoed, else a new one. */
@@ -67,7 +104,7 @@ export function requestIdFrom(given: unknown): string {
 }
 
 /** What the line of a call says; never what was in it. */
-export interface CallLine extends Caller {
+export interface CallLine extends Pick<Call, 'requestId' | 'client' | 'userId'> {
   readonly transport: 'http' | 'grpc';
   /** `package.Service/Method`, or an HTTP method and the route. */
   readonly rpc: string;
@@ -77,7 +114,7 @@ export interface CallLine extends Caller {
 }
 
 /** Logs the one line of a call. */
-export function logCall({ rpc, transport, code, startedAt, requestId, client }: CallLine): void {
+export function logCall({ rpc, transport, code, startedAt, requestId, client, userId }: CallLine): void {
   const fields = {
     rpc,
     transport,
@@ -85,6 +122,7 @@ export function logCall({ rpc, transport, code, startedAt, requestId, client }: 
     durationMs: Math.round((performance.now() - startedAt) * 10) / 10,
     requestId,
     client,
+    ...(userId !== undefined && { userId }),
   };
   // Probes call every few seconds, and say nothing while all is well.
   if (HEALTH_CHECK.test(rpc)) logger.debug(fields, 'call');

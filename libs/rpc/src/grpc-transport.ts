@@ -11,7 +11,7 @@ import {
   type ServiceDefinition,
 } from '@grpc/grpc-js';
 import { type GrpcOptions, Transport } from '@nestjs/microservices';
-import { logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCaller } from './call.js';
+import { type Call, logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCall } from './call.js';
 import { clientAddress, type Trust } from './client-address.js';
 import { grpcError, withDetails } from './grpc-error.js';
 import { GrpcHealth } from './grpc-health.js';
@@ -174,13 +174,15 @@ export class GrpcTransport {
     const id = () => (requestId ??= requestIdFrom(undefined));
     const peer = call.getConnectionInfo().remoteAddress;
     let client = clientAddress(peer, undefined, this.options.trust);
+    let caller: Pick<Call, 'authorization' | 'userAgent'> = {};
+    let handled: Call | undefined;
     let ended = false;
     const end = (code: Code) => {
       if (ended) return;
       ended = true;
       this.watching.delete(endCall);
       arrived();
-      logCall({ transport: 'grpc', rpc, code, startedAt, requestId: id(), client });
+      logCall({ transport: 'grpc', rpc, code, startedAt, requestId: id(), client, userId: handled?.userId });
     };
     const endCall: EndCall = (error) => call.sendStatus(grpcError(error));
     const tooLate = () => endCall(new RpcError(Code.DEADLINE_EXCEEDED, 'the request took too long to arrive'));
@@ -208,6 +210,7 @@ export class GrpcTransport {
         next({
           onReceiveMetadata: (metadata, pass) => {
             requestId ??= requestIdFrom(metadata.get(REQUEST_ID)[0]);
+            caller = { authorization: textOf(metadata, 'authorization'), userAgent: textOf(metadata, 'user-agent') };
             const forwardedFor = metadata.get('x-forwarded-for').join(', ');
             if (forwardedFor !== '') client = clientAddress(peer, forwardedFor, this.options.trust);
             pass(metadata);
@@ -220,7 +223,8 @@ export class GrpcTransport {
           // From here the handler of a unary call runs.
           onReceiveHalfClose: (pass) => {
             arrived();
-            withCaller({ requestId: id(), client }, pass);
+            handled = { ...caller, requestId: id(), client, isCostly: false };
+            withCall(handled, pass);
           },
           onCancel: () => end(Code.CANCELLED),
         }),
@@ -230,6 +234,12 @@ export class GrpcTransport {
       },
     });
   };
+}
+
+/** The one text of a key of metadata; undefined when there is none, or several. */
+function textOf(metadata: Metadata, key: string): string | undefined {
+  const [value, ...others] = metadata.get(key);
+  return typeof value === 'string' && others.length === 0 ? value : undefined;
 }
 
 /** Ends a call with an error. */

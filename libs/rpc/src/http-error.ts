@@ -7,6 +7,8 @@ const codes = new WeakMap<FastifyRequest, Code>();
 export function sendError(reply: FastifyReply, error: RpcError): void {
   codes.set(reply.request, error.code);
   if (error.retryDelay !== undefined) reply.header('retry-after', retryAfter(error.retryDelay));
+  // What kind of credentials would help (RFC 6750); a log-in that fails says it too, because every 401 must.
+  if (error.httpStatus === 401) reply.header('www-authenticate', 'Bearer realm="waybill"');
   void reply.code(error.httpStatus).header('content-type', 'application/json').send(JSON.stringify(error.toStatusJson()));
 }
 

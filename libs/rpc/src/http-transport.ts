@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import cors from '@fastify/cors';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
-import { logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCaller } from './call.js';
+import { type Call, logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCall } from './call.js';
 import { clientAddress, type Trust } from './client-address.js';
 import { rpcNameOf } from './http-binding.js';
 import { answeredCode, sendError } from './http-error.js';
@@ -90,7 +90,7 @@ export class HttpTransport extends FastifyAdapter {
       void fastify.register(cors, {
         origin: [...origins],
         methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-        allowedHeaders: ['content-type', REQUEST_ID],
+        allowedHeaders: ['authorization', 'content-type', REQUEST_ID],
         exposedHeaders: [REQUEST_ID, 'retry-after'],
         maxAge: PREFLIGHT_AGE,
         // The answer is that of OPTIONS.
@@ -104,7 +104,7 @@ export class HttpTransport extends FastifyAdapter {
       else done();
     });
     fastify.addHook('preHandler', (request, _reply, done) => {
-      withCaller({ requestId: request.id, client: clientOf(request, trust) }, done);
+      withCall(callOf(request, trust), done);
     });
     fastify.addHook('onSend', async (request, reply, payload) => {
       if (this.draining) reply.header('connection', 'close');
@@ -223,15 +223,27 @@ function clientOf(request: FastifyRequest, trust: Trust): string {
   return clientAddress(request.socket.remoteAddress, request.headers['x-forwarded-for'] as string | undefined, trust);
 }
 
+const calls = new WeakMap<FastifyRequest, Call>();
+
+/** The call that a request is, the same whenever it is asked for. */
+function callOf(request: FastifyRequest, trust: Trust): Call {
+  const known = calls.get(request);
+  if (known) return known;
+  const { authorization, 'user-agent': userAgent } = request.headers;
+  const call: Call = { requestId: request.id, client: clientOf(request, trust), authorization, userAgent, isCostly: false };
+  calls.set(request, call);
+  return call;
+}
+
 function trackCall(request: FastifyRequest, reply: FastifyReply, trust: Trust): void {
   const startedAt = performance.now();
   void reply.headers({ ...ANSWER_HEADERS, [REQUEST_ID]: request.id });
   // Now: a socket that was closed does not know its peer any more.
-  const client = clientOf(request, trust);
+  const call = callOf(request, trust);
   // Comes for every request, also for one whose caller went away before the answer.
   reply.raw.once('close', () => {
     const code = reply.raw.writableFinished ? answeredCode(reply) : Code.CANCELLED;
-    logCall({ transport: 'http', rpc: rpcName(request), code, startedAt, requestId: request.id, client });
+    logCall({ transport: 'http', rpc: rpcName(request), code, startedAt, ...call });
   });
 }
 

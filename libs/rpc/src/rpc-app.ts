@@ -3,6 +3,7 @@ import type { DynamicModule, LoggerService, Type } from '@nestjs/common';
 import { ModulesContainer, NestFactory } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { assertPortsAvailable, type Config } from '@app/config';
+import { AccessGuard, type Authenticate } from './access.guard.js';
 import { trustOf } from './client-address.js';
 import { GrpcTransport } from './grpc-transport.js';
 import { HttpTransport } from './http-transport.js';
@@ -27,6 +28,8 @@ export interface RpcAppOptions {
   readonly basePath?: string;
   /** Recognises errors of the composition; by default none. */
   readonly translate?: TranslateError;
+  /** Finds out who calls, for RPCs that are not for everybody; without it all are. */
+  readonly authenticate?: Authenticate;
   /** Logs from the very start; without one, lines are kept until `app.useLogger()`. */
   readonly logger?: LoggerService | false;
   /** The bound of a graceful shutdown, in milliseconds; 10 s by default. */
@@ -74,6 +77,7 @@ export async function createRpcApp(module: Type | DynamicModule, options: RpcApp
     services,
   );
   nest.useGlobalFilters(new RpcExceptionFilter(options.translate ?? (() => undefined)));
+  if (options.authenticate) nest.useGlobalGuards(new AccessGuard(options.authenticate));
   nest.useGlobalInterceptors(new RpcInterceptor(), new SourceLimitInterceptor(options.sourceLimits ?? new Map(), limits));
 
   const grpc = new GrpcTransport({

@@ -37,10 +37,10 @@ export class SourceLimiter {
     });
   }
 
-  /** A call that was counted has cost nothing: it counts a tenth. */
-  giveBack(source: string): void {
+  /** A call that was counted has cost nothing, and counts a tenth; or less, if that is said. */
+  giveBack(source: string, share = FREE_OF_REFUSED): void {
     const bucket = this.buckets.get(source);
-    if (bucket) bucket.content = Math.min(bucket.content + FREE_OF_REFUSED, bucket.bucketSize);
+    if (bucket) bucket.content = Math.min(bucket.content + share, bucket.bucketSize);
   }
 
   private bucketOf(source: string): TokenBucket {

@@ -8,6 +8,7 @@ export const productEnvironment: Readonly<Record<string, string>> = {
   MAIL_FROM: 'Waybill <no-reply@waybill.localhost>',
   // Every caller comes from one address.
   SIGN_UP_BURST: '1000000',
+  LOG_IN_BURST: '1000000',
   PUBLIC_URL: 'https://waybill.example.com',
   SECRET_KEY: randomBytes(32).toString('base64'),
 };

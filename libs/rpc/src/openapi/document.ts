@@ -1,4 +1,14 @@
-import type { DescField, DescMessage, DescMethod, DescMethodUnary, DescService, JsonObject, Registry } from '@bufbuild/protobuf';
+import {
+  type DescField,
+  type DescMessage,
+  type DescMethod,
+  type DescMethodUnary,
+  type DescService,
+  getOption,
+  type JsonObject,
+  type Registry,
+} from '@bufbuild/protobuf';
+import { Access, accessOption } from '@app/contract';
 import { REQUEST_ID } from '../call.js';
 import { type HttpBinding, httpBindings, rpcNameOf } from '../http-binding.js';
 import { Code, RpcError } from '../rpc-error.js';
@@ -75,7 +85,7 @@ export function openApiDocument(options: DocumentOptions): JsonObject {
     security: [],
     tags: options.services.map((service) => ({ name: service.name, description: options.comments(service) })),
     paths,
-    components: { schemas: schemas.components, parameters: PARAMETERS, headers: HEADERS },
+    components: { securitySchemes: SECURITY_SCHEMES, schemas: schemas.components, parameters: PARAMETERS, headers: HEADERS },
   };
   return document as unknown as JsonObject;
 }
@@ -117,10 +127,11 @@ function operationOf(
   binding: HttpBinding,
   index: number,
   schemas: Schemas,
-  { comments }: DocumentOptions,
+  { comments, registry }: DocumentOptions,
   refuse: (problem: string) => never,
 ): Operation {
   const [words, errors] = splitErrors(comments(method), refuse);
+  const access = accessOf(method, registry);
   const [summary = ''] = words.split(/(?<=\.)\s/, 1);
   return {
     operationId: `${method.parent.name}_${method.name}${index === 0 ? '' : `_${index + 1}`}`,
@@ -128,6 +139,7 @@ function operationOf(
     summary: summary.replace(/\.$/, ''),
     description: `${words}\n\nOn gRPC: \`${rpcNameOf(method)}\`.`,
     ...(method.proto.options?.deprecated && { deprecated: true }),
+    security: access === Access.PUBLIC ? [] : [{ accessToken: [] }],
     parameters: [...parametersOf(method, binding, schemas, refuse), { $ref: '#/components/parameters/RequestId' }],
     ...requestBodyOf(method, binding, schemas),
     responses: {
@@ -136,7 +148,7 @@ function operationOf(
         headers: { [REQUEST_ID]: { $ref: '#/components/headers/RequestId' } },
         content: { 'application/json': { schema: schemas.of(method.output) } },
       },
-      ...responsesOf(errors, binding.body !== undefined),
+      ...responsesOf([...errors, ...ERRORS_OF_ACCESS[access]], binding.body !== undefined),
     },
   };
 }
@@ -246,6 +258,25 @@ const detail = (type: string, properties: Record<string, Schema>, required: read
   properties: { '@type': { const: `type.googleapis.com/google.rpc.${type}` }, ...properties },
   required: ['@type', ...required],
 });
+
+/** Who may call; everybody, where the contract knows no such option. */
+function accessOf(method: DescMethodUnary, registry: Registry): Access {
+  const option = registry.getExtension(accessOption.typeName);
+  return option ? (getOption(method, option) as Access) : Access.PUBLIC;
+}
+
+const NOT_SIGNED_IN = [Code.UNAUTHENTICATED, 'when no access token came with the call, or one that is not good (any more)'] as const;
+
+/** What the guard answers before an RPC does. */
+const ERRORS_OF_ACCESS: Readonly<Record<Access, readonly (readonly [Code, string])[]>> = {
+  [Access.PUBLIC]: [],
+  [Access.UNSPECIFIED]: [NOT_SIGNED_IN],
+  [Access.OPERATOR]: [NOT_SIGNED_IN, [Code.PERMISSION_DENIED, 'when whoever is signed in is no operator']],
+};
+
+const SECURITY_SCHEMES: Schema = {
+  accessToken: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'The access token of a session.' },
+};
 
 /** How every error is answered: google.rpc.Status as ProtoJSON. */
 const STATUS_SCHEMA: Schema = {

@@ -6,17 +6,18 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_access_v1_access } from "../../access/v1/access_pb.js";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.js";
 import { file_google_api_annotations } from "../../google/api/annotations_pb.js";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file account/v1/user_service.proto.
  */
 export const file_account_v1_user_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1hY2NvdW50L3YxL3VzZXJfc2VydmljZS5wcm90bxIKYWNjb3VudC52MSKFAQoEVXNlchIQCgh1c2VybmFtZRgBIAEoCRIRCglmdWxsX25hbWUYAiABKAkSDQoFZW1haWwYAyABKAkSGQoRaXNfZW1haWxfdmVyaWZpZWQYBCABKAgSLgoKY3JlYXRlZF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAipw0KEUNyZWF0ZVVzZXJSZXF1ZXN0EpQBCgh1c2VybmFtZRgBIAEoCUKBAbpIfroBdQoTdXNlcm5hbWUuY2hhcmFjdGVycxJAbXVzdCBjb250YWluIG9ubHkgbG93ZXItY2FzZSBsZXR0ZXJzIGEteiwgZGlnaXRzIGFuZCB1bmRlcnNjb3JlcxocdGhpcy5tYXRjaGVzKCdeW2EtejAtOV9dKiQnKXIEEAMYZBLOCQoJZnVsbF9uYW1lGAIgASgJQroJuki2CboBlgIKFGZ1bGxfbmFtZS5jaGFyYWN0ZXJzEl1tdXN0IGNvbnRhaW4gb25seSBsZXR0ZXJzLCBkaWdpdHMsIHNwYWNlcywgYXBvc3Ryb3BoZXMsIGh5cGhlbnMsIGRvdHMsIGNvbW1hcyBhbmQgcGFyZW50aGVzZXMangF0aGlzLm1hdGNoZXMoJ15bXFxwe0x9XFxwe019XFxwe05kfVxccHtObH0gXFx4e0EwfVxceHszMDAwfVwnXFx4ezIwMTh9XFx4ezIwMTl9XFx4ezVGM31cXHh7NUY0fVxceHsyMDEwfS1cXHh7MjAxM30uLFxceHtCN31cXHh7MzBGQn0oKVxceHsyMDBDfVxceHsyMDBEfS1dKiQnKboBtwYKE2Z1bGxfbmFtZS5pbnZpc2libGUSJW11c3Qgbm90IGNvbnRhaW4gaW52aXNpYmxlIGNoYXJhY3RlcnMa+AV0aGlzLnNpemUoKSA+IDEwMCB8fCAhdGhpcy5tYXRjaGVzKCdbXFx4ezM0Rn1cXHh7MTE1Rn1cXHh7MTE2MH1cXHh7MTdCNH1cXHh7MTdCNX1cXHh7MTgwQn0tXFx4ezE4MEZ9XFx4ezIwMEN9XFx4ezIwMER9XFx4ezMxNjR9XFx4e0ZFMDB9LVxceHtGRTBGfVxceHtGRkEwfVxceHtFMDEwMH0tXFx4e0UwMUVGfV0nKSB8fCB0aGlzLm1hdGNoZXMoJ14oPzpbXlxceHszNEZ9XFx4ezExNUZ9XFx4ezExNjB9XFx4ezE3QjR9XFx4ezE3QjV9XFx4ezE4MEJ9LVxceHsxODBGfVxceHsyMDBDfVxceHsyMDBEfVxceHszMTY0fVxceHtGRTAwfS1cXHh7RkUwRn1cXHh7RkZBMH1cXHh7RTAxMDB9LVxceHtFMDFFRn1dfFtcXHB7QXJhYmljfVxccHtTeXJpYWN9XFxwe05rb31cXHB7TW9uZ29saWFufVxccHtEZXZhbmFnYXJpfVxccHtCZW5nYWxpfVxccHtHdXJtdWtoaX1cXHB7R3VqYXJhdGl9XFxwe09yaXlhfVxccHtUYW1pbH1cXHB7VGVsdWd1fVxccHtLYW5uYWRhfVxccHtNYWxheWFsYW19XFxwe1NpbmhhbGF9XSg/OltcXHh7MjAwQ31cXHh7MjAwRH1dW1xccHtBcmFiaWN9XFxwe1N5cmlhY31cXHB7TmtvfVxccHtNb25nb2xpYW59XFxwe0RldmFuYWdhcml9XFxwe0JlbmdhbGl9XFxwe0d1cm11a2hpfVxccHtHdWphcmF0aX1cXHB7T3JpeWF9XFxwe1RhbWlsfVxccHtUZWx1Z3V9XFxwe0thbm5hZGF9XFxwe01hbGF5YWxhbX1cXHB7U2luaGFsYX1dKSt8XFx4e0Q0RH1cXHh7MjAwRH18XFxwe0hhbn1bXFx4e0UwMTAwfS1cXHh7RTAxRUZ9XSkqJCcpugFYChBmdWxsX25hbWUubGV0dGVyEhVtdXN0IGNvbnRhaW4gYSBsZXR0ZXIaLXRoaXMgPT0gJycgfHwgdGhpcy5tYXRjaGVzKCdbXFxwe0x9XFxwe05sfV0nKXIEEAEYZBLqAQoFZW1haWwYAyABKAlC2gG6SNYBugHLAQoNZW1haWwuYWRkcmVzcxIdbXVzdCBiZSBhIHZhbGlkIGVtYWlsIGFkZHJlc3MamgF0aGlzLnNpemUoKSA+IDI1NCB8fCAhdGhpcy5pc0VtYWlsKCkgfHwgKHRoaXMubWF0Y2hlcygnXlteLkBdKyhbLl1bXi5AXSspKkAnKSAmJiB0aGlzLm1hdGNoZXMoJ15bXkBdezEsNjR9QChbXi5dK1suXSkrW2EtekEtWl1bYS16QS1aMC05LV0qW2EtekEtWjAtOV0kJykpcgUY/gFgARIcCghwYXNzd29yZBgEIAEoCUIKukgHcgUQCBiAARIfCgpyZXF1ZXN0X2lkGAUgASgJQgu6SAjYAQFyA7ABASI0ChJDcmVhdGVVc2VyUmVzcG9uc2USHgoEdXNlchgBIAEoCzIQLmFjY291bnQudjEuVXNlciIvChJWZXJpZnlFbWFpbFJlcXVlc3QSGQoFdG9rZW4YASABKAlCCrpIB3IFEAEYgAgiNQoTVmVyaWZ5RW1haWxSZXNwb25zZRIeCgR1c2VyGAEgASgLMhAuYWNjb3VudC52MS5Vc2VyIo0CCh5SZXNlbmRWZXJpZmljYXRpb25FbWFpbFJlcXVlc3QS6gEKBWVtYWlsGAEgASgJQtoBukjWAboBywEKDWVtYWlsLmFkZHJlc3MSHW11c3QgYmUgYSB2YWxpZCBlbWFpbCBhZGRyZXNzGpoBdGhpcy5zaXplKCkgPiAyNTQgfHwgIXRoaXMuaXNFbWFpbCgpIHx8ICh0aGlzLm1hdGNoZXMoJ15bXi5AXSsoWy5dW14uQF0rKSpAJykgJiYgdGhpcy5tYXRjaGVzKCdeW15AXXsxLDY0fUAoW14uXStbLl0pK1thLXpBLVpdW2EtekEtWjAtOS1dKlthLXpBLVowLTldJCcpKXIFGP4BYAEiIQofUmVzZW5kVmVyaWZpY2F0aW9uRW1haWxSZXNwb25zZSKKAgobUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0EuoBCgVlbWFpbBgBIAEoCULaAbpI1gG6AcsBCg1lbWFpbC5hZGRyZXNzEh1tdXN0IGJlIGEgdmFsaWQgZW1haWwgYWRkcmVzcxqaAXRoaXMuc2l6ZSgpID4gMjU0IHx8ICF0aGlzLmlzRW1haWwoKSB8fCAodGhpcy5tYXRjaGVzKCdeW14uQF0rKFsuXVteLkBdKykqQCcpICYmIHRoaXMubWF0Y2hlcygnXlteQF17MSw2NH1AKFteLl0rWy5dKStbYS16QS1aXVthLXpBLVowLTktXSpbYS16QS1aMC05XSQnKSlyBRj+AWABIh4KHFJlcXVlc3RQYXNzd29yZFJlc2V0UmVzcG9uc2UiUwoUUmVzZXRQYXNzd29yZFJlcXVlc3QSGQoFdG9rZW4YASABKAlCCrpIB3IFEAEYgAgSIAoMbmV3X3Bhc3N3b3JkGAIgASgJQgq6SAdyBRAIGIABIhcKFVJlc2V0UGFzc3dvcmRSZXNwb25zZTL/BAoLVXNlclNlcnZpY2USYQoKQ3JlYXRlVXNlchIdLmFjY291bnQudjEuQ3JlYXRlVXNlclJlcXVlc3QaHi5hY2NvdW50LnYxLkNyZWF0ZVVzZXJSZXNwb25zZSIUgtPkkwIOOgEqIgkvdjEvdXNlcnMSawoLVmVyaWZ5RW1haWwSHi5hY2NvdW50LnYxLlZlcmlmeUVtYWlsUmVxdWVzdBofLmFjY291bnQudjEuVmVyaWZ5RW1haWxSZXNwb25zZSIbgtPkkwIVOgEqIhAvdjEvdmVyaWZ5X2VtYWlsEpYBChdSZXNlbmRWZXJpZmljYXRpb25FbWFpbBIqLmFjY291bnQudjEuUmVzZW5kVmVyaWZpY2F0aW9uRW1haWxSZXF1ZXN0GisuYWNjb3VudC52MS5SZXNlbmRWZXJpZmljYXRpb25FbWFpbFJlc3BvbnNlIiKC0+STAhw6ASoiFy92MS92ZXJpZmljYXRpb25fZW1haWxzEokBChRSZXF1ZXN0UGFzc3dvcmRSZXNldBInLmFjY291bnQudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXF1ZXN0GiguYWNjb3VudC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIh6C0+STAhg6ASoiEy92MS9wYXNzd29yZF9yZXNldHMSewoNUmVzZXRQYXNzd29yZBIgLmFjY291bnQudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaIS5hY2NvdW50LnYxLlJlc2V0UGFzc3dvcmRSZXNwb25zZSIlgtPkkwIfOgEqIhovdjEvcGFzc3dvcmRfcmVzZXRzOnJlZGVlbWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp]);
+  fileDesc("Ch1hY2NvdW50L3YxL3VzZXJfc2VydmljZS5wcm90bxIKYWNjb3VudC52MSKUAQoEVXNlchIQCgh1c2VybmFtZRgBIAEoCRIRCglmdWxsX25hbWUYAiABKAkSDQoFZW1haWwYAyABKAkSGQoRaXNfZW1haWxfdmVyaWZpZWQYBCABKAgSLgoKY3JlYXRlZF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFcm9sZXMYBiADKAkipw0KEUNyZWF0ZVVzZXJSZXF1ZXN0EpQBCgh1c2VybmFtZRgBIAEoCUKBAbpIfroBdQoTdXNlcm5hbWUuY2hhcmFjdGVycxJAbXVzdCBjb250YWluIG9ubHkgbG93ZXItY2FzZSBsZXR0ZXJzIGEteiwgZGlnaXRzIGFuZCB1bmRlcnNjb3JlcxocdGhpcy5tYXRjaGVzKCdeW2EtejAtOV9dKiQnKXIEEAMYZBLOCQoJZnVsbF9uYW1lGAIgASgJQroJuki2CboBlgIKFGZ1bGxfbmFtZS5jaGFyYWN0ZXJzEl1tdXN0IGNvbnRhaW4gb25seSBsZXR0ZXJzLCBkaWdpdHMsIHNwYWNlcywgYXBvc3Ryb3BoZXMsIGh5cGhlbnMsIGRvdHMsIGNvbW1hcyBhbmQgcGFyZW50aGVzZXMangF0aGlzLm1hdGNoZXMoJ15bXFxwe0x9XFxwe019XFxwe05kfVxccHtObH0gXFx4e0EwfVxceHszMDAwfVwnXFx4ezIwMTh9XFx4ezIwMTl9XFx4ezVGM31cXHh7NUY0fVxceHsyMDEwfS1cXHh7MjAxM30uLFxceHtCN31cXHh7MzBGQn0oKVxceHsyMDBDfVxceHsyMDBEfS1dKiQnKboBtwYKE2Z1bGxfbmFtZS5pbnZpc2libGUSJW11c3Qgbm90IGNvbnRhaW4gaW52aXNpYmxlIGNoYXJhY3RlcnMa+AV0aGlzLnNpemUoKSA+IDEwMCB8fCAhdGhpcy5tYXRjaGVzKCdbXFx4ezM0Rn1cXHh7MTE1Rn1cXHh7MTE2MH1cXHh7MTdCNH1cXHh7MTdCNX1cXHh7MTgwQn0tXFx4ezE4MEZ9XFx4ezIwMEN9XFx4ezIwMER9XFx4ezMxNjR9XFx4e0ZFMDB9LVxceHtGRTBGfVxceHtGRkEwfVxceHtFMDEwMH0tXFx4e0UwMUVGfV0nKSB8fCB0aGlzLm1hdGNoZXMoJ14oPzpbXlxceHszNEZ9XFx4ezExNUZ9XFx4ezExNjB9XFx4ezE3QjR9XFx4ezE3QjV9XFx4ezE4MEJ9LVxceHsxODBGfVxceHsyMDBDfVxceHsyMDBEfVxceHszMTY0fVxceHtGRTAwfS1cXHh7RkUwRn1cXHh7RkZBMH1cXHh7RTAxMDB9LVxceHtFMDFFRn1dfFtcXHB7QXJhYmljfVxccHtTeXJpYWN9XFxwe05rb31cXHB7TW9uZ29saWFufVxccHtEZXZhbmFnYXJpfVxccHtCZW5nYWxpfVxccHtHdXJtdWtoaX1cXHB7R3VqYXJhdGl9XFxwe09yaXlhfVxccHtUYW1pbH1cXHB7VGVsdWd1fVxccHtLYW5uYWRhfVxccHtNYWxheWFsYW19XFxwe1NpbmhhbGF9XSg/OltcXHh7MjAwQ31cXHh7MjAwRH1dW1xccHtBcmFiaWN9XFxwe1N5cmlhY31cXHB7TmtvfVxccHtNb25nb2xpYW59XFxwe0RldmFuYWdhcml9XFxwe0JlbmdhbGl9XFxwe0d1cm11a2hpfVxccHtHdWphcmF0aX1cXHB7T3JpeWF9XFxwe1RhbWlsfVxccHtUZWx1Z3V9XFxwe0thbm5hZGF9XFxwe01hbGF5YWxhbX1cXHB7U2luaGFsYX1dKSt8XFx4e0Q0RH1cXHh7MjAwRH18XFxwe0hhbn1bXFx4e0UwMTAwfS1cXHh7RTAxRUZ9XSkqJCcpugFYChBmdWxsX25hbWUubGV0dGVyEhVtdXN0IGNvbnRhaW4gYSBsZXR0ZXIaLXRoaXMgPT0gJycgfHwgdGhpcy5tYXRjaGVzKCdbXFxwe0x9XFxwe05sfV0nKXIEEAEYZBLqAQoFZW1haWwYAyABKAlC2gG6SNYBugHLAQoNZW1haWwuYWRkcmVzcxIdbXVzdCBiZSBhIHZhbGlkIGVtYWlsIGFkZHJlc3MamgF0aGlzLnNpemUoKSA+IDI1NCB8fCAhdGhpcy5pc0VtYWlsKCkgfHwgKHRoaXMubWF0Y2hlcygnXlteLkBdKyhbLl1bXi5AXSspKkAnKSAmJiB0aGlzLm1hdGNoZXMoJ15bXkBdezEsNjR9QChbXi5dK1suXSkrW2EtekEtWl1bYS16QS1aMC05LV0qW2EtekEtWjAtOV0kJykpcgUY/gFgARIcCghwYXNzd29yZBgEIAEoCUIKukgHcgUQCBiAARIfCgpyZXF1ZXN0X2lkGAUgASgJQgu6SAjYAQFyA7ABASI0ChJDcmVhdGVVc2VyUmVzcG9uc2USHgoEdXNlchgBIAEoCzIQLmFjY291bnQudjEuVXNlciIvChJWZXJpZnlFbWFpbFJlcXVlc3QSGQoFdG9rZW4YASABKAlCCrpIB3IFEAEYgAgiNQoTVmVyaWZ5RW1haWxSZXNwb25zZRIeCgR1c2VyGAEgASgLMhAuYWNjb3VudC52MS5Vc2VyIo0CCh5SZXNlbmRWZXJpZmljYXRpb25FbWFpbFJlcXVlc3QS6gEKBWVtYWlsGAEgASgJQtoBukjWAboBywEKDWVtYWlsLmFkZHJlc3MSHW11c3QgYmUgYSB2YWxpZCBlbWFpbCBhZGRyZXNzGpoBdGhpcy5zaXplKCkgPiAyNTQgfHwgIXRoaXMuaXNFbWFpbCgpIHx8ICh0aGlzLm1hdGNoZXMoJ15bXi5AXSsoWy5dW14uQF0rKSpAJykgJiYgdGhpcy5tYXRjaGVzKCdeW15AXXsxLDY0fUAoW14uXStbLl0pK1thLXpBLVpdW2EtekEtWjAtOS1dKlthLXpBLVowLTldJCcpKXIFGP4BYAEiIQofUmVzZW5kVmVyaWZpY2F0aW9uRW1haWxSZXNwb25zZSIQCg5HZXRVc2VyUmVxdWVzdCIxCg9HZXRVc2VyUmVzcG9uc2USHgoEdXNlchgBIAEoCzIQLmFjY291bnQudjEuVXNlciLZCgoRVXBkYXRlVXNlclJlcXVlc3QSMwoEdXNlchgBIAEoCzIlLmFjY291bnQudjEuVXBkYXRlVXNlclJlcXVlc3QuQ2hhbmdlcxIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sa3QkKB0NoYW5nZXMS0QkKCWZ1bGxfbmFtZRgCIAEoCUK9CbpIuQm6AZYCChRmdWxsX25hbWUuY2hhcmFjdGVycxJdbXVzdCBjb250YWluIG9ubHkgbGV0dGVycywgZGlnaXRzLCBzcGFjZXMsIGFwb3N0cm9waGVzLCBoeXBoZW5zLCBkb3RzLCBjb21tYXMgYW5kIHBhcmVudGhlc2VzGp4BdGhpcy5tYXRjaGVzKCdeW1xccHtMfVxccHtNfVxccHtOZH1cXHB7Tmx9IFxceHtBMH1cXHh7MzAwMH1cJ1xceHsyMDE4fVxceHsyMDE5fVxceHs1RjN9XFx4ezVGNH1cXHh7MjAxMH0tXFx4ezIwMTN9LixcXHh7Qjd9XFx4ezMwRkJ9KClcXHh7MjAwQ31cXHh7MjAwRH0tXSokJym6AbcGChNmdWxsX25hbWUuaW52aXNpYmxlEiVtdXN0IG5vdCBjb250YWluIGludmlzaWJsZSBjaGFyYWN0ZXJzGvgFdGhpcy5zaXplKCkgPiAxMDAgfHwgIXRoaXMubWF0Y2hlcygnW1xceHszNEZ9XFx4ezExNUZ9XFx4ezExNjB9XFx4ezE3QjR9XFx4ezE3QjV9XFx4ezE4MEJ9LVxceHsxODBGfVxceHsyMDBDfVxceHsyMDBEfVxceHszMTY0fVxceHtGRTAwfS1cXHh7RkUwRn1cXHh7RkZBMH1cXHh7RTAxMDB9LVxceHtFMDFFRn1dJykgfHwgdGhpcy5tYXRjaGVzKCdeKD86W15cXHh7MzRGfVxceHsxMTVGfVxceHsxMTYwfVxceHsxN0I0fVxceHsxN0I1fVxceHsxODBCfS1cXHh7MTgwRn1cXHh7MjAwQ31cXHh7MjAwRH1cXHh7MzE2NH1cXHh7RkUwMH0tXFx4e0ZFMEZ9XFx4e0ZGQTB9XFx4e0UwMTAwfS1cXHh7RTAxRUZ9XXxbXFxwe0FyYWJpY31cXHB7U3lyaWFjfVxccHtOa299XFxwe01vbmdvbGlhbn1cXHB7RGV2YW5hZ2FyaX1cXHB7QmVuZ2FsaX1cXHB7R3VybXVraGl9XFxwe0d1amFyYXRpfVxccHtPcml5YX1cXHB7VGFtaWx9XFxwe1RlbHVndX1cXHB7S2FubmFkYX1cXHB7TWFsYXlhbGFtfVxccHtTaW5oYWxhfV0oPzpbXFx4ezIwMEN9XFx4ezIwMER9XVtcXHB7QXJhYmljfVxccHtTeXJpYWN9XFxwe05rb31cXHB7TW9uZ29saWFufVxccHtEZXZhbmFnYXJpfVxccHtCZW5nYWxpfVxccHtHdXJtdWtoaX1cXHB7R3VqYXJhdGl9XFxwe09yaXlhfVxccHtUYW1pbH1cXHB7VGVsdWd1fVxccHtLYW5uYWRhfVxccHtNYWxheWFsYW19XFxwe1NpbmhhbGF9XSkrfFxceHtENER9XFx4ezIwMER9fFxccHtIYW59W1xceHtFMDEwMH0tXFx4e0UwMUVGfV0pKiQnKboBWAoQZnVsbF9uYW1lLmxldHRlchIVbXVzdCBjb250YWluIGEgbGV0dGVyGi10aGlzID09ICcnIHx8IHRoaXMubWF0Y2hlcygnW1xccHtMfVxccHtObH1dJynYAQFyBBABGGQiNAoSVXBkYXRlVXNlclJlc3BvbnNlEh4KBHVzZXIYASABKAsyEC5hY2NvdW50LnYxLlVzZXIiXwoVQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0EiQKEGN1cnJlbnRfcGFzc3dvcmQYASABKAlCCrpIB3IFEAEYgAESIAoMbmV3X3Bhc3N3b3JkGAIgASgJQgq6SAdyBRAIGIABIhgKFkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UiigIKG1JlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBLqAQoFZW1haWwYASABKAlC2gG6SNYBugHLAQoNZW1haWwuYWRkcmVzcxIdbXVzdCBiZSBhIHZhbGlkIGVtYWlsIGFkZHJlc3MamgF0aGlzLnNpemUoKSA+IDI1NCB8fCAhdGhpcy5pc0VtYWlsKCkgfHwgKHRoaXMubWF0Y2hlcygnXlteLkBdKyhbLl1bXi5AXSspKkAnKSAmJiB0aGlzLm1hdGNoZXMoJ15bXkBdezEsNjR9QChbXi5dK1suXSkrW2EtekEtWl1bYS16QS1aMC05LV0qW2EtekEtWjAtOV0kJykpcgUY/gFgASIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIlMKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0EhkKBXRva2VuGAEgASgJQgq6SAdyBRABGIAIEiAKDG5ld19wYXNzd29yZBgCIAEoCUIKukgHcgUQCBiAASIXChVSZXNldFBhc3N3b3JkUmVzcG9uc2UiqwIKEkNoYW5nZUVtYWlsUmVxdWVzdBLuAQoJbmV3X2VtYWlsGAEgASgJQtoBukjWAboBywEKDWVtYWlsLmFkZHJlc3MSHW11c3QgYmUgYSB2YWxpZCBlbWFpbCBhZGRyZXNzGpoBdGhpcy5zaXplKCkgPiAyNTQgfHwgIXRoaXMuaXNFbWFpbCgpIHx8ICh0aGlzLm1hdGNoZXMoJ15bXi5AXSsoWy5dW14uQF0rKSpAJykgJiYgdGhpcy5tYXRjaGVzKCdeW15AXXsxLDY0fUAoW14uXStbLl0pK1thLXpBLVpdW2EtekEtWjAtOS1dKlthLXpBLVowLTldJCcpKXIFGP4BYAESJAoQY3VycmVudF9wYXNzd29yZBgCIAEoCUIKukgHcgUQARiAASIVChNDaGFuZ2VFbWFpbFJlc3BvbnNlIjkKEURlbGV0ZVVzZXJSZXF1ZXN0EiQKEGN1cnJlbnRfcGFzc3dvcmQYASABKAlCCrpIB3IFEAEYgAEiFAoSRGVsZXRlVXNlclJlc3BvbnNlMrkJCgtVc2VyU2VydmljZRJlCgpDcmVhdGVVc2VyEh0uYWNjb3VudC52MS5DcmVhdGVVc2VyUmVxdWVzdBoeLmFjY291bnQudjEuQ3JlYXRlVXNlclJlc3BvbnNlIhiQghkBgtPkkwIOOgEqIgkvdjEvdXNlcnMSbwoLVmVyaWZ5RW1haWwSHi5hY2NvdW50LnYxLlZlcmlmeUVtYWlsUmVxdWVzdBofLmFjY291bnQudjEuVmVyaWZ5RW1haWxSZXNwb25zZSIfkIIZAYLT5JMCFToBKiIQL3YxL3ZlcmlmeV9lbWFpbBKaAQoXUmVzZW5kVmVyaWZpY2F0aW9uRW1haWwSKi5hY2NvdW50LnYxLlJlc2VuZFZlcmlmaWNhdGlvbkVtYWlsUmVxdWVzdBorLmFjY291bnQudjEuUmVzZW5kVmVyaWZpY2F0aW9uRW1haWxSZXNwb25zZSImkIIZAYLT5JMCHDoBKiIXL3YxL3ZlcmlmaWNhdGlvbl9lbWFpbHMSWAoHR2V0VXNlchIaLmFjY291bnQudjEuR2V0VXNlclJlcXVlc3QaGy5hY2NvdW50LnYxLkdldFVzZXJSZXNwb25zZSIUgtPkkwIOEgwvdjEvdXNlcnMvbWUSZwoKVXBkYXRlVXNlchIdLmFjY291bnQudjEuVXBkYXRlVXNlclJlcXVlc3QaHi5hY2NvdW50LnYxLlVwZGF0ZVVzZXJSZXNwb25zZSIagtPkkwIUOgR1c2VyMgwvdjEvdXNlcnMvbWUSfwoOQ2hhbmdlUGFzc3dvcmQSIS5hY2NvdW50LnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBoiLmFjY291bnQudjEuQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSImgtPkkwIgOgEqIhsvdjEvdXNlcnMvbWU6Y2hhbmdlUGFzc3dvcmQSjQEKFFJlcXVlc3RQYXNzd29yZFJlc2V0EicuYWNjb3VudC52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QaKC5hY2NvdW50LnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVzcG9uc2UiIpCCGQGC0+STAhg6ASoiEy92MS9wYXNzd29yZF9yZXNldHMSfwoNUmVzZXRQYXNzd29yZBIgLmFjY291bnQudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaIS5hY2NvdW50LnYxLlJlc2V0UGFzc3dvcmRSZXNwb25zZSIpkIIZAYLT5JMCHzoBKiIaL3YxL3Bhc3N3b3JkX3Jlc2V0czpyZWRlZW0ScwoLQ2hhbmdlRW1haWwSHi5hY2NvdW50LnYxLkNoYW5nZUVtYWlsUmVxdWVzdBofLmFjY291bnQudjEuQ2hhbmdlRW1haWxSZXNwb25zZSIjgtPkkwIdOgEqIhgvdjEvdXNlcnMvbWU6Y2hhbmdlRW1haWwSawoKRGVsZXRlVXNlchIdLmFjY291bnQudjEuRGVsZXRlVXNlclJlcXVlc3QaHi5hY2NvdW50LnYxLkRlbGV0ZVVzZXJSZXNwb25zZSIegtPkkwIYOgEqIhMvdjEvdXNlcnMvbWU6ZGVsZXRlYgZwcm90bzM", [file_access_v1_access, file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
 
 /**
  * User is a person's account as API consumers see it.
@@ -48,6 +49,13 @@ export type User = Message<"account.v1.User"> & {
    * @generated from field: google.protobuf.Timestamp created_at = 5;
    */
   createdAt?: Timestamp | undefined;
+
+  /**
+   * What the person may do beyond their own account: "operator", or nothing.
+   *
+   * @generated from field: repeated string roles = 6;
+   */
+  roles: string[];
 };
 
 /**
@@ -199,6 +207,138 @@ export const ResendVerificationEmailResponseSchema: GenMessage<ResendVerificatio
   messageDesc(file_account_v1_user_service, 6);
 
 /**
+ * @generated from message account.v1.GetUserRequest
+ */
+export type GetUserRequest = Message<"account.v1.GetUserRequest"> & {
+};
+
+/**
+ * Describes the message account.v1.GetUserRequest.
+ * Use `create(GetUserRequestSchema)` to create a new message.
+ */
+export const GetUserRequestSchema: GenMessage<GetUserRequest> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 7);
+
+/**
+ * @generated from message account.v1.GetUserResponse
+ */
+export type GetUserResponse = Message<"account.v1.GetUserResponse"> & {
+  /**
+   * @generated from field: account.v1.User user = 1;
+   */
+  user?: User | undefined;
+};
+
+/**
+ * Describes the message account.v1.GetUserResponse.
+ * Use `create(GetUserResponseSchema)` to create a new message.
+ */
+export const GetUserResponseSchema: GenMessage<GetUserResponse> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 8);
+
+/**
+ * @generated from message account.v1.UpdateUserRequest
+ */
+export type UpdateUserRequest = Message<"account.v1.UpdateUserRequest"> & {
+  /**
+   * The user with its changes.
+   *
+   * @generated from field: account.v1.UpdateUserRequest.Changes user = 1;
+   */
+  user?: UpdateUserRequest_Changes | undefined;
+
+  /**
+   * Which fields are changed; by default those that are given. `full_name` is all
+   * that there is.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message account.v1.UpdateUserRequest.
+ * Use `create(UpdateUserRequestSchema)` to create a new message.
+ */
+export const UpdateUserRequestSchema: GenMessage<UpdateUserRequest> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 9);
+
+/**
+ * What of a user can be changed.
+ *
+ * @generated from message account.v1.UpdateUserRequest.Changes
+ */
+export type UpdateUserRequest_Changes = Message<"account.v1.UpdateUserRequest.Changes"> & {
+  /**
+   * As in CreateUserRequest.
+   *
+   * @generated from field: string full_name = 2;
+   */
+  fullName: string;
+};
+
+/**
+ * Describes the message account.v1.UpdateUserRequest.Changes.
+ * Use `create(UpdateUserRequest_ChangesSchema)` to create a new message.
+ */
+export const UpdateUserRequest_ChangesSchema: GenMessage<UpdateUserRequest_Changes> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 9, 0);
+
+/**
+ * @generated from message account.v1.UpdateUserResponse
+ */
+export type UpdateUserResponse = Message<"account.v1.UpdateUserResponse"> & {
+  /**
+   * @generated from field: account.v1.User user = 1;
+   */
+  user?: User | undefined;
+};
+
+/**
+ * Describes the message account.v1.UpdateUserResponse.
+ * Use `create(UpdateUserResponseSchema)` to create a new message.
+ */
+export const UpdateUserResponseSchema: GenMessage<UpdateUserResponse> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 10);
+
+/**
+ * @generated from message account.v1.ChangePasswordRequest
+ */
+export type ChangePasswordRequest = Message<"account.v1.ChangePasswordRequest"> & {
+  /**
+   * @generated from field: string current_password = 1;
+   */
+  currentPassword: string;
+
+  /**
+   * As in CreateUserRequest.
+   *
+   * @generated from field: string new_password = 2;
+   */
+  newPassword: string;
+};
+
+/**
+ * Describes the message account.v1.ChangePasswordRequest.
+ * Use `create(ChangePasswordRequestSchema)` to create a new message.
+ */
+export const ChangePasswordRequestSchema: GenMessage<ChangePasswordRequest> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 11);
+
+/**
+ * @generated from message account.v1.ChangePasswordResponse
+ */
+export type ChangePasswordResponse = Message<"account.v1.ChangePasswordResponse"> & {
+};
+
+/**
+ * Describes the message account.v1.ChangePasswordResponse.
+ * Use `create(ChangePasswordResponseSchema)` to create a new message.
+ */
+export const ChangePasswordResponseSchema: GenMessage<ChangePasswordResponse> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 12);
+
+/**
  * @generated from message account.v1.RequestPasswordResetRequest
  */
 export type RequestPasswordResetRequest = Message<"account.v1.RequestPasswordResetRequest"> & {
@@ -215,7 +355,7 @@ export type RequestPasswordResetRequest = Message<"account.v1.RequestPasswordRes
  * Use `create(RequestPasswordResetRequestSchema)` to create a new message.
  */
 export const RequestPasswordResetRequestSchema: GenMessage<RequestPasswordResetRequest> = /*@__PURE__*/
-  messageDesc(file_account_v1_user_service, 7);
+  messageDesc(file_account_v1_user_service, 13);
 
 /**
  * @generated from message account.v1.RequestPasswordResetResponse
@@ -228,7 +368,7 @@ export type RequestPasswordResetResponse = Message<"account.v1.RequestPasswordRe
  * Use `create(RequestPasswordResetResponseSchema)` to create a new message.
  */
 export const RequestPasswordResetResponseSchema: GenMessage<RequestPasswordResetResponse> = /*@__PURE__*/
-  messageDesc(file_account_v1_user_service, 8);
+  messageDesc(file_account_v1_user_service, 14);
 
 /**
  * @generated from message account.v1.ResetPasswordRequest
@@ -255,7 +395,7 @@ export type ResetPasswordRequest = Message<"account.v1.ResetPasswordRequest"> & 
  * Use `create(ResetPasswordRequestSchema)` to create a new message.
  */
 export const ResetPasswordRequestSchema: GenMessage<ResetPasswordRequest> = /*@__PURE__*/
-  messageDesc(file_account_v1_user_service, 9);
+  messageDesc(file_account_v1_user_service, 15);
 
 /**
  * @generated from message account.v1.ResetPasswordResponse
@@ -268,7 +408,74 @@ export type ResetPasswordResponse = Message<"account.v1.ResetPasswordResponse"> 
  * Use `create(ResetPasswordResponseSchema)` to create a new message.
  */
 export const ResetPasswordResponseSchema: GenMessage<ResetPasswordResponse> = /*@__PURE__*/
-  messageDesc(file_account_v1_user_service, 10);
+  messageDesc(file_account_v1_user_service, 16);
+
+/**
+ * @generated from message account.v1.ChangeEmailRequest
+ */
+export type ChangeEmailRequest = Message<"account.v1.ChangeEmailRequest"> & {
+  /**
+   * As the address in CreateUserRequest.
+   *
+   * @generated from field: string new_email = 1;
+   */
+  newEmail: string;
+
+  /**
+   * @generated from field: string current_password = 2;
+   */
+  currentPassword: string;
+};
+
+/**
+ * Describes the message account.v1.ChangeEmailRequest.
+ * Use `create(ChangeEmailRequestSchema)` to create a new message.
+ */
+export const ChangeEmailRequestSchema: GenMessage<ChangeEmailRequest> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 17);
+
+/**
+ * @generated from message account.v1.ChangeEmailResponse
+ */
+export type ChangeEmailResponse = Message<"account.v1.ChangeEmailResponse"> & {
+};
+
+/**
+ * Describes the message account.v1.ChangeEmailResponse.
+ * Use `create(ChangeEmailResponseSchema)` to create a new message.
+ */
+export const ChangeEmailResponseSchema: GenMessage<ChangeEmailResponse> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 18);
+
+/**
+ * @generated from message account.v1.DeleteUserRequest
+ */
+export type DeleteUserRequest = Message<"account.v1.DeleteUserRequest"> & {
+  /**
+   * @generated from field: string current_password = 1;
+   */
+  currentPassword: string;
+};
+
+/**
+ * Describes the message account.v1.DeleteUserRequest.
+ * Use `create(DeleteUserRequestSchema)` to create a new message.
+ */
+export const DeleteUserRequestSchema: GenMessage<DeleteUserRequest> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 19);
+
+/**
+ * @generated from message account.v1.DeleteUserResponse
+ */
+export type DeleteUserResponse = Message<"account.v1.DeleteUserResponse"> & {
+};
+
+/**
+ * Describes the message account.v1.DeleteUserResponse.
+ * Use `create(DeleteUserResponseSchema)` to create a new message.
+ */
+export const DeleteUserResponseSchema: GenMessage<DeleteUserResponse> = /*@__PURE__*/
+  messageDesc(file_account_v1_user_service, 20);
 
 /**
  * UserService signs people up. Every RPC is served on gRPC and, under the path
@@ -298,7 +505,8 @@ export const UserService: GenService<{
     output: typeof CreateUserResponseSchema;
   },
   /**
-   * VerifyEmail redeems the token of a verification link, within 15 minutes.
+   * VerifyEmail redeems the token of a verification link, within 15 minutes: that
+   * of a sign-up, or that of the new address of an account.
    * Again by the same link it succeeds too, while the address is the same and
    * still verified, for a day.
    *
@@ -329,6 +537,44 @@ export const UserService: GenService<{
     methodKind: "unary";
     input: typeof ResendVerificationEmailRequestSchema;
     output: typeof ResendVerificationEmailResponseSchema;
+  },
+  /**
+   * GetUser tells the person who calls about their account.
+   *
+   * @generated from rpc account.v1.UserService.GetUser
+   */
+  getUser: {
+    methodKind: "unary";
+    input: typeof GetUserRequestSchema;
+    output: typeof GetUserResponseSchema;
+  },
+  /**
+   * UpdateUser changes what a person may change of their account: the full name.
+   *
+   * Errors: INVALID_ARGUMENT also when the mask names anything else.
+   *
+   * @generated from rpc account.v1.UserService.UpdateUser
+   */
+  updateUser: {
+    methodKind: "unary";
+    input: typeof UpdateUserRequestSchema;
+    output: typeof UpdateUserResponseSchema;
+  },
+  /**
+   * ChangePassword gives the person who calls a new password. Their other sessions
+   * end, and they are told by mail.
+   *
+   * Errors: INVALID_ARGUMENT also when the current password is not theirs, or the
+   * new one may not be one; RESOURCE_EXHAUSTED when too many come from the
+   * caller's network, or too many wrong passwords in this session; ABORTED when
+   * the password was changed meanwhile.
+   *
+   * @generated from rpc account.v1.UserService.ChangePassword
+   */
+  changePassword: {
+    methodKind: "unary";
+    input: typeof ChangePasswordRequestSchema;
+    output: typeof ChangePasswordResponseSchema;
   },
   /**
    * RequestPasswordReset mails a link that gives the account with the address a
@@ -362,6 +608,41 @@ export const UserService: GenService<{
     methodKind: "unary";
     input: typeof ResetPasswordRequestSchema;
     output: typeof ResetPasswordResponseSchema;
+  },
+  /**
+   * ChangeEmail mails a link to the new address, by whose click, or VerifyEmail,
+   * the account has it. Until then nothing changes; then the old address is told,
+   * with a link that takes it back within 7 days.
+   *
+   * Whether another account has the new address is not told: the answer is the
+   * same, no link is mailed then, and its owner is told by mail.
+   *
+   * Errors: INVALID_ARGUMENT with every violation, also when the password is
+   * wrong, or the address is one's own already; RESOURCE_EXHAUSTED when the
+   * address was to be changed ten times within a day, when too many wrong
+   * passwords came in this session, or too many calls from the caller's network.
+   *
+   * @generated from rpc account.v1.UserService.ChangeEmail
+   */
+  changeEmail: {
+    methodKind: "unary";
+    input: typeof ChangeEmailRequestSchema;
+    output: typeof ChangeEmailResponseSchema;
+  },
+  /**
+   * DeleteUser deletes the account with its sessions and all that is personal. A
+   * last mail says so. The username and the address are free again.
+   *
+   * Errors: INVALID_ARGUMENT when the password is wrong; RESOURCE_EXHAUSTED when
+   * too many wrong ones came in this session, or too many calls from the caller's
+   * network.
+   *
+   * @generated from rpc account.v1.UserService.DeleteUser
+   */
+  deleteUser: {
+    methodKind: "unary";
+    input: typeof DeleteUserRequestSchema;
+    output: typeof DeleteUserResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_account_v1_user_service, 0);

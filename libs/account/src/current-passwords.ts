@@ -1,0 +1,43 @@
+import { Injectable } from '@nestjs/common';
+import { type Identity, RpcError, SourceLimiter } from '@app/rpc';
+import { DataSource } from 'typeorm';
+import { PasswordHasher } from './password-hasher.js';
+import { User } from './user.entity.js';
+
+/**
+ * How many wrong passwords a session is listened to. Whoever has stolen one guesses
+ * no further than that, and shuts nobody out: the owner logs in anew.
+ */
+const GUESSES = { burst: 20, perMinute: 1 / 6 };
+
+/** The password of somebody who is signed in, asked for once more before what cannot be taken back. */
+@Injectable()
+export class CurrentPasswords {
+  /** In the memory of this process, as the limits of sources are. */
+  private readonly guesses = new SourceLimiter(GUESSES);
+
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly passwords: PasswordHasher,
+  ) {}
+
+  /**
+   * Whose password it is.
+   *
+   * @returns the account as it was when the password was checked: who changes it holds the row, and compares the hash.
+   * @throws RpcError INVALID_ARGUMENT for the field `current_password` when it is another one; RESOURCE_EXHAUSTED when too many
+   *   wrong ones came in this session, or too many are waiting; UNAUTHENTICATED when the account is gone.
+   */
+  async check({ userId, sessionId }: Identity, password: string): Promise<User> {
+    const user = await this.dataSource.manager.findOneBy(User, { id: userId });
+    if (!user) throw RpcError.unauthenticated('this session has ended', { reason: 'SESSION_ENDED' });
+    this.guesses.take(sessionId);
+    if (!(await this.passwords.verify(user.passwordHash, password))) {
+      throw RpcError.invalidArgument([{ field: 'current_password', description: 'is not your password' }], undefined, {
+        reason: 'CURRENT_PASSWORD_WRONG',
+      });
+    }
+    this.guesses.giveBack(sessionId, 1);
+    return user;
+  }
+}

@@ -1,0 +1,87 @@
+import { Injectable } from '@nestjs/common';
+import { currentSource, identifyCaller, RpcError, SourceLimiter, sourceOf } from '@app/rpc';
+import { DataSource } from 'typeorm';
+import { PasswordHasher } from './password-hasher.js';
+import { Sessions, type SessionWithToken } from './sessions.js';
+import { User } from './user.entity.js';
+import { WAITING_TIME } from './waiting-time.js';
+
+/**
+ * How many wrong passwords for one login are listened to, of all networks together
+ * in which its owner is not signed in: NIST SP 800-63B-4 allows for a hundred in a
+ * row. After that it is one in six minutes.
+ */
+const STRANGERS = { burst: 100, perMinute: 1 / 6 };
+
+/** And from one network in which its owner is signed in. */
+const KNOWN = { burst: 20, perMinute: 1 };
+
+/** Somebody who has logged in. */
+export interface LoggedIn extends SessionWithToken {
+  readonly user: User;
+}
+
+/** Logging in, by username or address and password. */
+@Injectable()
+export class LogIns {
+  /** In the memory of this process, as the limits of sources are. */
+  private readonly strangers = new SourceLimiter(STRANGERS);
+  private readonly known = new SourceLimiter(KNOWN);
+
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly passwords: PasswordHasher,
+    private readonly sessions: Sessions,
+  ) {}
+
+  /**
+   * Begins a session. A login that nobody has costs the same look and the same hash
+   * as a wrong password, and its wrong passwords are counted alike.
+   *
+   * Guessing shuts nobody out for good: a network in which the owner is signed in
+   * is counted by itself, and the right password gives back what it took.
+   *
+   * @param login a username, or an address of mail.
+   * @throws RpcError UNAUTHENTICATED, always the same, for every wrong pair; FAILED_PRECONDITION when the pair is right and
+   *   the address not verified; RESOURCE_EXHAUSTED when too many wrong ones came for this login, or too many are waiting.
+   */
+  async logIn(login: string, password: string): Promise<LoggedIn> {
+    const { user, networks } = await this.find(login);
+    const source = currentSource() ?? '';
+    const isKnown = networks.some((client) => sourceOf(client) === source);
+    // By the login as it was given: a username's count that an address would share would tell whose it is.
+    const [limiter, key] = isKnown ? [this.known, `${login.toLowerCase()} ${source}`] : [this.strangers, login.toLowerCase()];
+    limiter.take(key);
+    if (!(await this.passwords.verifyOf(user?.passwordHash, password)) || !user) throw wrongPair();
+    limiter.giveBack(key, 1);
+    identifyCaller(user.id);
+    if (!user.isEmailVerified) {
+      throw RpcError.failedPrecondition('verify your e-mail address first, by the link that was mailed to you', {
+        reason: 'EMAIL_NOT_VERIFIED',
+      });
+    }
+    const begun = await this.sessions.begin(user);
+    if (!begun) throw wrongPair();
+    return { user, ...begun };
+  }
+
+  /** Whose login it is, in one statement, whether or not it is anybody's; a waiting sign-up where the address is nobody's yet. */
+  private async find(login: string): Promise<{ user: User | undefined; networks: readonly string[] }> {
+    const column = login.includes('@') ? 'email' : 'username';
+    const { entities, raw } = await this.dataSource.manager
+      .createQueryBuilder(User, 'users')
+      .addSelect('ARRAY(SELECT DISTINCT client FROM session WHERE user_id = users.id AND expires_at > now())', 'networks')
+      .where(`lower(users.${column}) = lower(:login)`)
+      .andWhere('(users.is_email_verified OR users.created_at > now() - CAST(:time AS interval))')
+      .setParameters({ login, time: WAITING_TIME })
+      .orderBy('users.is_email_verified', 'DESC')
+      .addOrderBy('users.created_at', 'DESC')
+      .limit(1)
+      .getRawAndEntities<{ networks: string[] }>();
+    return { user: entities[0], networks: raw[0]?.networks ?? [] };
+  }
+}
+
+function wrongPair(): RpcError {
+  return RpcError.unauthenticated('the login or the password is wrong', { reason: 'LOGIN_OR_PASSWORD_WRONG' });
+}
