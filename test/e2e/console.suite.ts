@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { UserService } from '@app/contract';
@@ -10,13 +11,15 @@ import { somebody } from '../support/people.js';
 import { freePort } from '../../scripts/stack/ports.ts';
 import { type LedgerRow, Waybill } from '../support/waybill.js';
 
+const TYPE = 'account.send_verification_email';
 const PASSWORD = 'a password of operators';
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const PAGES = ['/', '/dead', '/workers'] as const;
+const PAGES = ['/', '/tasks', '/dead', '/workers'] as const;
 
 /** The operators' console in a real browser, on the real apps. One suite for every dispatcher. */
 export function describeConsole(dispatcher: Dispatcher): void {
   explainMissingBrowser('the console');
+  const toRun = dispatcher === 'redis' ? 'dispatched' : 'pending';
   const cannotRun = executablePath === undefined || !isAvailable(dispatcher);
   describe.skipIf(cannotRun)(`the console, with the queues in ${dispatcher}`, { timeout: 120_000 }, () => {
     let waybill: Waybill;
@@ -85,12 +88,17 @@ export function describeConsole(dispatcher: Dispatcher): void {
           const row = await task();
           return row && fits(row) ? row : undefined;
         });
-      return { ...person, task, when };
+      return { ...person, userId, task, when };
     };
     const buried = async () => {
       const person = await signUp({ refuse: 550, at: 'recipient' });
       return { ...person, id: (await person.when(({ state }) => state === 'dead')).id };
     };
+    const delayed = async () => {
+      const person = await signUp({ refuse: 451, at: 'recipient' });
+      return { ...person, id: (await person.when(({ state, failures }) => state === toRun && failures === 1)).id };
+    };
+
     it('lets nobody in without the password, and leads back to where one wanted to go', async () => {
       const stranger = await browser.newContext();
       const tab = await watched(stranger);
@@ -127,6 +135,102 @@ export function describeConsole(dispatcher: Dispatcher): void {
         .waitFor();
       expect(await page.locator('main').innerText()).not.toContain('@example.com');
       for (const name of ['Throughput', 'Failures', 'Latency']) await page.getByRole('img', { name: new RegExp(`^${name}`) }).waitFor();
+    });
+
+    it('leads a new operator from what died on the overview to the task, and why it died', async () => {
+      const person = await buried();
+      await open('/');
+      const died = page.getByRole('region', { name: 'Died in the last day' });
+      await died
+        .getByRole('link', { name: /the mail server refused the mail/ })
+        .first()
+        .click();
+      await page.getByRole('heading', { name: 'Tasks', level: 1 }).waitFor();
+      expect(page.url()).toContain('state=dead');
+      await page.locator(`a[href="/tasks/${person.id}"]`).click();
+      await page
+        .getByText(/Buried: retry skipped/)
+        .first()
+        .waitFor();
+      await page
+        .getByText(/the mail server refused the mail: 550/)
+        .first()
+        .waitFor();
+      expect(await page.locator('main').innerText()).not.toContain('@example.com');
+      await page.getByRole('region', { name: 'Payload' }).getByText('Its values are hidden.').waitFor();
+      await open(`/tasks/${randomUUID()}`);
+      await page.getByText('The ledger has no task').waitFor();
+    });
+
+    it('finds tasks by what an operator knows of them, each search by an address', async () => {
+      const [dead, waiting] = await Promise.all([buried(), delayed()]);
+      const found = async () => {
+        await page.getByRole('region', { name: 'Tasks found' }).waitFor();
+        return page.locator('tbody a[href^="/tasks/"]').evaluateAll((links) => links.map((link) => link.getAttribute('href')!.slice(7)));
+      };
+      const [row] = await waybill.database.query<{ request_id: string }>('SELECT request_id FROM task WHERE id = $1', [dead.id]);
+      await open('/tasks');
+      await page.getByLabel('Error contains').fill('550');
+      await page.getByLabel('State').selectOption('dead');
+      await page.getByRole('button', { name: 'Search' }).click();
+      await expect.poll(found).toContain(dead.id);
+      expect(new URL(page.url()).search).toBe('?error=550&state=dead');
+      expect(await found()).not.toContain(waiting.id);
+      for (const [query, hits, others] of [
+        [`id=${dead.id}`, [dead.id], [waiting.id]],
+        [`requestId=${row!.request_id}`, [dead.id], [waiting.id]],
+        ['state=delayed', [waiting.id], [dead.id]],
+        [`type=${TYPE}&queue=critical`, [dead.id, waiting.id], []],
+        ['olderThan=3600000', [], [dead.id, waiting.id]],
+        ['youngerThan=3600000', [dead.id, waiting.id], []],
+      ] as const) {
+        await open(`/tasks?${query}`);
+        if (hits.length > 0) await expect.poll(found).toEqual(expect.arrayContaining([...hits]));
+        else await page.getByText('No task matches.').waitFor();
+        for (const other of others) expect([query, await found()]).toEqual([query, expect.not.arrayContaining([other])]);
+      }
+    });
+
+    it('shows what a hostile task holds, and runs nothing of it', async () => {
+      const hostile = '<img src=x onerror=alert(1)><script>alert(2)</script> \u001b[31m \u202e';
+      const [id, large] = [randomUUID(), randomUUID()];
+      const insert = `INSERT INTO task (id, type, queue, payload, options, state, reason, error, history, finished_at)
+        VALUES ($1, $2, 'critical', $3, '{"maxRetry": 0, "timeout": 60000}', 'dead', 'retry skipped', $4, $5, now())`;
+      const history = JSON.stringify([{ at: new Date().toISOString(), what: 'buried: retry skipped', error: hostile }]);
+      await waybill.database.query(insert, [id, 'another.version', JSON.stringify({ text: hostile }), hostile, history]);
+      await waybill.database.query(insert, [
+        large,
+        'another.version',
+        JSON.stringify({ list: 'x'.repeat(64_000) }),
+        'x'.repeat(8_000),
+        '[]',
+      ]);
+      await open('/tasks?type=another.version');
+      await page.locator(`a[href="/tasks/${id}"]`).waitFor();
+      await page.locator(`a[href="/tasks/${id}"]`).click();
+      await page.getByText('<script>alert(2)</script>').first().waitFor();
+      await open(`/tasks/${large}`);
+      await page.getByText('xxxxxxxx').first().waitFor();
+      await open('/dead');
+      await page.getByText('another.version').first().waitFor();
+      await waybill.database.query(`DELETE FROM task WHERE type = 'another.version'`);
+    });
+
+    it('is used by keyboard alone', async () => {
+      const dead = await buried();
+      await open('/');
+      await page.keyboard.press('g');
+      await page.keyboard.press('t');
+      await page.getByRole('heading', { name: 'Tasks', level: 1 }).waitFor();
+      await page.keyboard.press('/');
+      await page.keyboard.type(dead.id);
+      await page.keyboard.press('Enter');
+      await page.locator(`a[href="/tasks/${dead.id}"]`).waitFor();
+      for (let turn = 0; turn < 40 && !(await page.locator(`a[href="/tasks/${dead.id}"]:focus`).count()); turn++) {
+        await page.keyboard.press('Tab');
+      }
+      await page.keyboard.press('Enter');
+      await page.getByRole('heading', { name: TYPE, level: 1 }).waitFor();
     });
 
     it('shows every worker, and what it runs', async () => {
@@ -167,14 +271,14 @@ export function describeConsole(dispatcher: Dispatcher): void {
     });
 
     it.each(['light', 'dark'] as const)('has nothing that axe-core finds fault with, and fits on a telephone: %s', async (colorScheme) => {
-      await buried();
+      const dead = await buried();
       const small = await browser.newContext({
         colorScheme,
         viewport: { width: 360, height: 800 },
         storageState: await context.storageState(),
       });
       const tab = await watched(small);
-      for (const path of ['/login', ...PAGES]) {
+      for (const path of ['/login', ...PAGES, `/tasks/${dead.id}`]) {
         // Who is logged in is led on from the log-in.
         if (path === '/login') await small.clearCookies();
         await tab.goto(`${origin}${path}`);

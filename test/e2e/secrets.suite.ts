@@ -200,8 +200,10 @@ export function describeSecrets(dispatcher: Dispatcher): void {
 
     /** What the console tells an operator. */
     async function everythingThatIsShown(client: ConsoleClient): Promise<string> {
-      const asked = [client.ask('overview', {}), client.ask('deadGroups', {}), client.ask('workers', {})];
-      return JSON.stringify(await Promise.all<unknown>(asked));
+      const { tasks } = await client.ask('search', { search: {} });
+      const pages = await Promise.all(tasks.map(({ id }) => client.ask('task', { id })));
+      const others = [client.ask('overview', {}), client.ask('deadGroups', {}), client.ask('workers', {}), client.ask('names', {})];
+      return JSON.stringify([tasks, pages, await Promise.all<unknown>(others)]);
     }
 
     /** An address that is changed, and taken back; one that waits for its mail; and an account that is deleted, whose last mail waits. */

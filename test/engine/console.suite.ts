@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { randomUUID } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import { SkipRetry, Task, TaskAdmin, type TaskContext, TaskDistributor, type TaskHandler } from '@app/tasks';
+import { Refused, SkipRetry, Task, TaskAdmin, type TaskSearch, type TaskContext, TaskDistributor, type TaskHandler } from '@app/tasks';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { createEngine, type Dispatcher, isAvailable, type TestEngine } from '../support/engine.js';
@@ -193,6 +193,192 @@ export function describeConsole(dispatcher: Dispatcher): void {
         await engine.database.query(`UPDATE task SET queue = 'default'`);
         const { redriven } = await admin.redrive({ error: 'the parcel' });
         expect(redriven).toBe(3);
+      });
+    });
+
+    describe('a search', () => {
+      const ids = (page: { tasks: { id: string }[] }) => page.tasks.map(({ id }) => id);
+      /** All pages of a search, two tasks at a time. */
+      const pages = async (search: TaskSearch) => {
+        const found: string[] = [];
+        for (let after: string | undefined; ;) {
+          const page = await admin.search(search, { limit: 2, ...(after !== undefined && { after }) });
+          expect(page.tasks.length).toBeLessThanOrEqual(2);
+          found.push(...ids(page));
+          if (page.next === undefined) return found;
+          after = page.next;
+        }
+      };
+
+      it('finds tasks by what they are, in each of their states', async () => {
+        const [running, dead] = [await held(), await buried(`searched "${randomUUID()}" for`)];
+        await admin.pause('critical');
+        const uniqueKey = randomUUID();
+        const ready = await tasks.distribute(Scripted, { key: 'ready' }, { queue: 'critical', unique: { key: uniqueKey } });
+        const delayed = await tasks.distribute(Scripted, { key: 'delayed' }, { processIn: '1h' });
+        const kept = await tasks.distribute(Scripted, { key: 'kept' }, { retention: '1h' });
+        await engine.database.query(`UPDATE task SET request_id = 'the request' WHERE id = $1`, [ready.id]);
+        try {
+          await eventually(async () => ids(await admin.search({ state: 'running' })).includes(running.id));
+          await eventually(async () => ids(await admin.search({ state: 'completed' })).includes(kept.id));
+          expect(await admin.search({ state: 'running' })).toMatchObject({
+            order: 'created',
+            tasks: [{ id: running.id, state: 'running', worker: expect.any(Number) }],
+          });
+          expect(ids(await admin.search({ state: 'ready' }))).toEqual([ready.id]);
+          expect(ids(await admin.search({ state: 'delayed' }))).toEqual([delayed.id]);
+          expect(ids(await admin.search({ state: 'dead', error: 'SEARCHED "' }))).toEqual([dead]);
+          expect(ids(await admin.search({ state: 'dead', type: 'console.scripted', group: 'searched "…" for' }))).toEqual([dead]);
+          expect(ids(await admin.search({ id: delayed.id }))).toEqual([delayed.id]);
+          expect(ids(await admin.search({ id: delayed.id, state: 'dead' }))).toEqual([]);
+          expect(ids(await admin.search({ uniqueKey }))).toEqual([ready.id]);
+          expect(ids(await admin.search({ uniqueKey, state: 'ready' }))).toEqual([ready.id]);
+          expect(ids(await admin.search({ uniqueKey, state: 'delayed' }))).toEqual([]);
+          expect(ids(await admin.search({ requestId: 'the request' }))).toEqual([ready.id]);
+          expect(ids(await admin.search({ queue: 'critical', state: 'ready' }))).toEqual([ready.id]);
+          expect(ids(await admin.search({ queue: 'nowhere' }))).toEqual([]);
+          expect(ids(await admin.search({ state: 'delayed', olderThan: 3_600_000 }))).toEqual([]);
+          expect(ids(await admin.search({ state: 'delayed', youngerThan: 3_600_000 }))).toEqual([delayed.id]);
+          expect(ids(await admin.search({}))).toEqual(expect.arrayContaining([running.id, dead, ready.id, delayed.id, kept.id]));
+          const [row] = (await admin.search({ id: dead })).tasks;
+          expect(row).toMatchObject({
+            state: 'dead',
+            queue: 'default',
+            failures: 1,
+            maxAttempts: 2,
+            reason: 'retry skipped',
+            error: expect.stringMatching(/^searched/),
+          });
+          expect(row).not.toHaveProperty('payload');
+        } finally {
+          running.letGo();
+          await admin.cancel(ready.id);
+          await admin.cancel(delayed.id);
+          await admin.deleteOne(kept.id);
+          await admin.resume('critical');
+        }
+      });
+
+      it('goes from page to page, in each order, and misses and repeats nothing', async () => {
+        const made = await tasks.distributeMany(
+          Scripted,
+          Array.from({ length: 7 }, (_, index) => ({ key: `page ${index}` })),
+          { processIn: '1h' },
+        );
+        const distributed = made.map(({ id }) => id).toSorted();
+        await eventually(async () => (await pages({ state: 'delayed' })).length === 7);
+        expect((await pages({ state: 'delayed' })).toSorted()).toEqual(distributed);
+        expect((await pages({ type: 'console.scripted' })).filter((id) => distributed.includes(id))).toEqual(distributed.toReversed());
+        await engine.database.query(`UPDATE task SET state = 'dead', finished_at = now() WHERE id = ANY($1::uuid[])`, [distributed]);
+        // Five of one instant, and two before them.
+        await engine.database.query(`UPDATE task SET finished_at = now() - interval '1 hour' WHERE id = ANY($1::uuid[])`, [
+          distributed.slice(3, 5),
+        ]);
+        const ended = [...distributed.slice(5), ...distributed.slice(0, 3)]
+          .toSorted()
+          .toReversed()
+          .concat(distributed.slice(3, 5).toReversed());
+        expect((await pages({ state: 'dead' })).filter((id) => distributed.includes(id))).toEqual(ended);
+        expect((await pages({ state: 'dead', type: 'console.scripted', group: '' })).filter((id) => distributed.includes(id))).toEqual(
+          ended,
+        );
+        await engine.database.query(`DELETE FROM task WHERE id = ANY($1::uuid[])`, [distributed]);
+      });
+
+      it('refuses what cannot be, in a sentence', async () => {
+        const refused: [TaskSearch, { after?: string; limit?: number }, RegExp][] = [
+          [{ id: 'x' }, {}, /UUID/],
+          [{ error: 'x'.repeat(1_001) }, {}, /1000 characters/],
+          [{ type: '\0' }, {}, /no text in the ledger/],
+          [{ queue: '' }, {}, /empty/],
+          [{ state: 'lost' as never }, {}, /ready, running/],
+          [{ olderThan: Number.NaN }, {}, /milliseconds/],
+          [{}, { limit: 201 }, /1 to 200/],
+          [{}, { after: 'x' }, /cannot be read/],
+          [{}, { after: Buffer.from(`["now()", "${randomUUID()}"]`).toString('base64url') }, /cannot be read/],
+        ];
+        for (const [search, options, message] of refused) {
+          const error = await admin.search(search, options).catch((thrown: unknown) => thrown);
+          expect([error instanceof Refused, (error as Error).message]).toEqual([true, expect.stringMatching(message)]);
+        }
+      });
+    });
+
+    describe('the page of a task', () => {
+      it('tells its story with every attempt, and shows nothing of the payload but its ids', async () => {
+        const key = randomUUID();
+        scripts.set(key, function fails() {
+          throw new Error('no <b>luck</b>\u0000 for ada@example.com');
+        });
+        const { id } = await tasks.distribute(Scripted, { key, note: 'for Ada alone' });
+        const page = await eventually(async () => {
+          const found = await admin.page(id);
+          return found?.state === 'dead' ? found : undefined;
+        });
+        expect(page).toMatchObject({ state: 'dead', failures: 2, maxAttempts: 2, known: true, actions: ['redrive', 'delete'] });
+        expect(page.explanation).toBe('buried: retries exhausted; it runs again only when it is redriven');
+        expect(page.payloadShape).toEqual({ key, note: '[text of 13 characters]' });
+        expect(page.concerns).toEqual({ key });
+        expect(JSON.stringify(page)).not.toMatch(/for Ada alone|ada@example/);
+        const kinds = page.timeline.map(({ kind }) => kind).filter((kind) => kind !== 'dispatched');
+        expect(kinds).toEqual(['distributed', 'failed', 'buried']);
+        const [failed, last] = page.timeline.filter(({ error }) => error !== undefined);
+        expect(failed).toMatchObject({
+          kind: 'failed',
+          attempt: 1,
+          error: expect.stringMatching(/^no <b>luck/),
+          stack: expect.stringMatching(/^ *at fails /),
+          next: expect.any(Date),
+        });
+        expect(last).toMatchObject({ kind: 'buried', what: 'buried: retries exhausted', stack: expect.stringMatching(/^ *at /) });
+        expect(await admin.page(randomUUID())).toBeUndefined();
+      });
+
+      it('says what comes next, and why', async () => {
+        await admin.pause('critical');
+        const paused = await tasks.distribute(Scripted, { key: 'x' }, { queue: 'critical' });
+        const delayed = await tasks.distribute(Scripted, { key: 'x' }, { processIn: '1h' });
+        const strange = randomUUID();
+        await engine.database.query(
+          `INSERT INTO task (id, type, queue, payload, options) VALUES ($1, 'console.strange', 'strange', '{}', '{"maxRetry":0}')`,
+          [strange],
+        );
+        expect(await admin.page(paused.id)).toMatchObject({ state: 'ready', explanation: 'its queue is paused', actions: ['cancel'] });
+        expect(await admin.page(delayed.id)).toMatchObject({
+          state: 'delayed',
+          explanation: expect.stringMatching(/^its first attempt is at .* \(in 1h\)$/),
+          actions: ['run now', 'cancel'],
+        });
+        expect((await admin.page(delayed.id))!.timeline.at(-1)).toMatchObject({ kind: 'next', what: 'attempt 1' });
+        expect(await admin.page(strange)).toMatchObject({ state: 'ready', explanation: 'no living worker serves its queue', known: false });
+        await Promise.all([admin.cancel(paused.id), admin.cancel(delayed.id)]);
+        await engine.database.query('DELETE FROM task WHERE id = $1', [strange]);
+        await admin.resume('critical');
+      });
+
+      it('keeps the stacks of the newest four attempts', async () => {
+        const key = randomUUID();
+        scripts.set(key, () => {
+          throw new Error('again');
+        });
+        const { id } = await tasks.distribute(Scripted, { key }, { maxRetry: 6 });
+        const page = await eventually(async () => {
+          const found = await admin.page(id);
+          return found?.state === 'dead' ? found : undefined;
+        });
+        expect(page.timeline.filter(({ error }) => error !== undefined).map(({ stack }) => stack !== undefined)).toEqual([
+          false,
+          false,
+          false,
+          true,
+          true,
+          true,
+          true,
+        ]);
+      });
+
+      it('names the types and queues there are to choose from', async () => {
+        expect(await admin.names()).toEqual({ types: ['console.scripted'], queues: ['critical', 'default'] });
       });
     });
 

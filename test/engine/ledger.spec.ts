@@ -168,7 +168,7 @@ it('never lets two live tasks have one unique key, whatever becomes of them', as
     if (what === 'redrive all') return void (await admin.redrive({}));
     const row = await any(what === 'redrive one' ? 'dead' : 'pending dispatched', key);
     if (!row) return;
-    if (what === 'bury') await ledger.bury(claimOf(row), 1, 'retry skipped', 'no', () => Promise.resolve());
+    if (what === 'bury') await ledger.bury(claimOf(row), 1, 'retry skipped', { message: 'no' }, () => Promise.resolve());
     if (what === 'complete') await ledger.deleteCompleted([claimOf(row)]);
     if (what === 'lose') {
       await engine.database.query(`UPDATE task SET state = 'dispatched' WHERE id = $1 AND state = 'pending'`, [row.id]);
@@ -200,7 +200,7 @@ it('redrives the oldest of the dead that had one unique key, and counts the othe
   const tasks = app.get(TaskDistributor, { strict: false });
   const admin = app.get(TaskAdmin, { strict: false });
   const key = randomUUID();
-  const bury = (id: string) => ledger.bury(claimOf({ id, generation: 0 }), 1, 'retry skipped', 'no', () => Promise.resolve());
+  const bury = (id: string) => ledger.bury(claimOf({ id, generation: 0 }), 1, 'retry skipped', { message: 'no' }, () => Promise.resolve());
   const ids: string[] = [];
   for (let count = 0; count < 3; count++) {
     const { id, duplicate } = await tasks.distribute(Kept, { key }, { unique: { key } });
@@ -250,12 +250,12 @@ it('leaves a key that is taken for a time with its task, dead or redriven', asyn
   const admin = app.get(TaskAdmin, { strict: false });
   const unique = { key: randomUUID(), for: '1h' } as const;
   const { id } = await tasks.distribute(Kept, { key: 'k' }, { unique });
-  await ledger.bury(claimOf({ id, generation: 0 }), 1, 'retry skipped', 'no', () => Promise.resolve());
+  await ledger.bury(claimOf({ id, generation: 0 }), 1, 'retry skipped', { message: 'no' }, () => Promise.resolve());
   expect(await tasks.distribute(Kept, { key: 'k' }, { unique })).toEqual({ id, duplicate: true });
   await admin.redriveOne(id);
   expect(await tasks.distribute(Kept, { key: 'k' }, { unique })).toEqual({ id, duplicate: true });
   // What its time has passed over is another's, and a redrive takes nothing back.
-  await ledger.bury(claimOf({ id, generation: 1 }), 1, 'retry skipped', 'no', () => Promise.resolve());
+  await ledger.bury(claimOf({ id, generation: 1 }), 1, 'retry skipped', { message: 'no' }, () => Promise.resolve());
   await engine.database.query('UPDATE task SET unique_until = now() WHERE id = $1', [id]);
   const other = await tasks.distribute(Kept, { key: 'k' }, { unique });
   expect(other.duplicate).toBe(false);
@@ -351,9 +351,9 @@ it.each(hooks)('keeps nothing of an onDead hook that %s, nor its connection, and
     );
     await running;
   };
-  await expect(ledger.bury(claimOf(row!), 1, 'retry skipped', 'no', onDead, 200)).rejects.toBeInstanceOf(HookFailed);
+  await expect(ledger.bury(claimOf(row!), 1, 'retry skipped', { message: 'no' }, onDead, 200)).rejects.toBeInstanceOf(HookFailed);
   // The row is free at once, or as soon as the statement under way has ended.
-  expect(await ledger.bury(claimOf(row!), 1, 'retry skipped', 'no')).toBe(true);
+  expect(await ledger.bury(claimOf(row!), 1, 'retry skipped', { message: 'no' })).toBe(true);
   await limit;
   await eventually(() => end !== undefined);
   // Whoever has a connection of the pool now writes what stays written.
@@ -371,7 +371,7 @@ it('says that the database is away, and not that the hook failed, when that has 
     await engine.database.query('SELECT pg_terminate_backend($1)', [pid]);
     await manager.query('SELECT 1');
   };
-  const error = await ledger.bury(claimOf(row!), 1, 'retry skipped', 'no', onDead).catch((thrown: unknown) => thrown);
+  const error = await ledger.bury(claimOf(row!), 1, 'retry skipped', { message: 'no' }, onDead).catch((thrown: unknown) => thrown);
   expect(error).not.toBeInstanceOf(HookFailed);
   expect(isTransient(error)).toBe(true);
 });
@@ -379,7 +379,7 @@ it('says that the database is away, and not that the hook failed, when that has 
 it('shortens a history that is longer than its bound to the first event and the newest', async () => {
   const history = `(SELECT jsonb_agg(jsonb_build_object('what', 'event ' || n)) FROM generate_series(1, 40) AS n)`;
   const [failed, putOff, again] = await insert(3, 'dispatched', { history });
-  await ledger.recordFailure(claimOf(failed!), 1, 'no', 0);
+  await ledger.recordFailure(claimOf(failed!), 1, { message: 'no' }, 0);
   await ledger.recordSnooze(claimOf(putOff!), 'later', 0);
   await ledger.recordSnooze(claimOf(again!), 'later', 0);
   await ledger.recordSnooze(claimOf(again!), 'later', 0);

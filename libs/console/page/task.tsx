@@ -89,6 +89,7 @@ function Story({ task, refresh }: { task: Wire<TaskPage>; refresh: () => void })
         </span>
       </Heading>
       <p class={`notice ${task.state === 'dead' ? 'bad' : task.state === 'completed' ? 'good' : ''}`}>{sentence(task.explanation)}</p>
+      {task.error !== null && !task.timeline.some(({ error }) => error !== undefined) && <p class="notice">{task.error}</p>}
       <div class="task">
         <section class="panel" aria-labelledby="story">
           <header>
@@ -215,6 +216,7 @@ function Payload({
   payload: Wire<RevealedPayload> | undefined;
   onReveal: () => unknown;
 }) {
+  const { can } = useSession();
   return (
     <section class="panel" aria-labelledby="payload">
       <header>
@@ -233,7 +235,7 @@ function Payload({
         <p class="dim small">
           {payload
             ? `That you have seen it is recorded.${payload.cleaned ? ' Secrets and addresses were taken out.' : ''}`
-            : 'Its values are hidden. That somebody reveals them is recorded.'}
+            : `Its values are hidden.${can.includes('reveal') ? ' That somebody reveals them is recorded.' : ''}`}
         </p>
       </div>
     </section>

@@ -203,9 +203,9 @@ interface BulkProps {
 
 /** The buttons above the list: for the chosen tasks, or where none is, for all that match. */
 function Bulk({ chosen, kinds, onAskAll, onDone }: BulkProps) {
-  const { readOnly } = useSession();
+  const { readOnly, can } = useSession();
   const [confirming, setConfirming] = useState<TaskActionKind>();
-  if (readOnly) return null;
+  if (readOnly || !can.includes('act')) return null;
   const fitting = (kind: TaskActionKind) => [...chosen.values()].filter(({ state }) => FITTING[state].includes(kind));
   const act = async (kind: TaskActionKind) => {
     const tasks = fitting(kind).map(({ id, seen }) => ({ id, seen }));
@@ -257,7 +257,8 @@ interface TaskTableProps {
 }
 
 function TaskTable({ tasks, chosen, onChoose, order }: TaskTableProps) {
-  const { readOnly } = useSession();
+  const { readOnly, can } = useSession();
+  const canChoose = !readOnly && can.includes('act');
   const areAll = tasks.every(({ id }) => chosen.has(id));
   const choose = (some: readonly Wire<TaskRow>[], isChosen: boolean) => {
     const next = new Map(chosen);
@@ -273,7 +274,7 @@ function TaskTable({ tasks, chosen, onChoose, order }: TaskTableProps) {
       <table class="list">
         <thead>
           <tr>
-            {!readOnly && (
+            {canChoose && (
               <th>
                 <input
                   type="checkbox"
@@ -294,7 +295,7 @@ function TaskTable({ tasks, chosen, onChoose, order }: TaskTableProps) {
         <tbody>
           {tasks.map((task) => (
             <tr key={task.id}>
-              {!readOnly && (
+              {canChoose && (
                 <td>
                   <input
                     type="checkbox"

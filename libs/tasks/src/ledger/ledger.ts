@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { faultPoint } from '@app/faults';
-import { describeError } from '@app/redaction';
+import { describeError, type ErrorDescription } from '@app/redaction';
 import { DataSource, type EntityManager, type QueryRunner } from 'typeorm';
 import type { Client } from 'pg';
 import { isTransient } from '@app/postgres';
@@ -29,6 +29,10 @@ const HISTORY_LENGTH = 30;
 
 /** How much of an event's text is kept, in characters; the whole of the last error is in the row's own column. */
 const EVENT_LENGTH = 1_024;
+
+/** How many of the newest events of a task keep the stack of their error, and how much of it, in characters. */
+const STACKS = 4;
+const STACK_LENGTH = 2_000;
 
 /** How long an `onDead` hook may take. Milliseconds. */
 const HOOK_LIMIT = 20_000;
@@ -86,6 +90,9 @@ export interface DispatchedTask {
   generation: number;
 }
 
+/** What is kept of an error: its words, and the frames of its stack. */
+export type KeptError = Pick<ErrorDescription, 'message' | 'stack'>;
+
 const LIVE = `state IN ('pending', 'dispatched')`;
 const STALE = 'the task is done, cancelled, or run by a newer attempt';
 /**
@@ -100,20 +107,26 @@ export const KEY_IS_FREE = `(unique_until <= now() OR (unique_until IS NULL AND 
 /**
  * SQL that adds an event to a task's history, within its bounds.
  *
- * @param what, more.error and more.next expressions of SQL: what happened, why, and when the task runs next.
+ * @param what, more.error, more.stack and more.next expressions of SQL: what happened, why, where (null where that is not known), and when the task runs next.
  * @param more.when a condition without which there is no event.
  * @param more.instead a condition under which the event takes the place of the last one.
  */
-export function withEvent(what: string, more: { error?: string; next?: string; when?: string; instead?: string } = {}): string {
+export function withEvent(
+  what: string,
+  more: { error?: string; stack?: string; next?: string; when?: string; instead?: string } = {},
+): string {
   const short = (text: string) => `left(${text}, ${EVENT_LENGTH})`;
   const fields = ["'at', now()", `'what', ${short(what)}`];
   if (more.error !== undefined) fields.push(`'error', ${short(more.error)}`);
   if (more.next !== undefined) fields.push(`'next', ${more.next}`);
+  if (more.stack !== undefined) fields.push(`'stack', ${more.stack}`);
   const before = more.instead === undefined ? 'history' : `(CASE WHEN ${more.instead} THEN history - -1 ELSE history END)`;
   // A history may be longer than that, of a release whose bound was another: it shrinks.
   const kept = `CASE WHEN jsonb_array_length(${before}) < ${HISTORY_LENGTH} THEN ${before}
                      ELSE jsonb_path_query_array(${before}, '$[0, last - ${HISTORY_LENGTH - 3} to last]') END`;
-  const story = `(${kept}) || jsonb_build_array(jsonb_build_object(${fields.join(', ')}))`;
+  const event =
+    more.stack === undefined ? `jsonb_build_object(${fields.join(', ')})` : `jsonb_strip_nulls(jsonb_build_object(${fields.join(', ')}))`;
+  const story = `((${kept}) #- '{-${STACKS},stack}') || jsonb_build_array(${event})`;
   return `history = ${more.when === undefined ? story : `CASE WHEN ${more.when} THEN ${story} ELSE history END`}`;
 }
 
@@ -351,12 +364,12 @@ export class Ledger {
   }
 
   /** Records an attempt that failed and when the next one is due. */
-  async recordFailure(claim: Claim, failures: number, error: string, delay: number): Promise<void> {
+  async recordFailure(claim: Claim, failures: number, error: KeptError, delay: number): Promise<void> {
     await this.pool.change(
       `UPDATE task SET claimed_by = NULL, failures = $5::int, error = $6, run_at = now() + $7::float8 * interval '1 ms',
-              ${withEvent("'attempt ' || $5::int || ' failed'", { error: '$6::text', next: "now() + $7::float8 * interval '1 ms'" })}
+              ${withEvent("'attempt ' || $5::int || ' failed'", { error: '$6::text', stack: '$8::text', next: "now() + $7::float8 * interval '1 ms'" })}
        WHERE ${OWNED}`,
-      [...owned(claim), failures, error, delay],
+      [...owned(claim), failures, error.message, delay, framesOf(error)],
     );
   }
 
@@ -388,7 +401,7 @@ export class Ledger {
     claim: Claim,
     failures: number,
     reason: DeathReason,
-    error: string,
+    error: KeptError,
     onDead?: (manager: EntityManager) => Promise<void>,
     limit = HOOK_LIMIT,
   ): Promise<boolean> {
@@ -402,9 +415,9 @@ export class Ledger {
         `UPDATE task SET state = 'dead', claimed_by = NULL, finished_at = now(), failures = $5::int, reason = $6, error = $7, error_group = $8,
                 unique_key = CASE WHEN unique_until > now() THEN unique_key END,
                 released_key = CASE WHEN unique_until IS NULL THEN unique_key END,
-                ${withEvent("'buried: ' || $6::text", { error: '$7::text' })}
+                ${withEvent("'buried: ' || $6::text", { error: '$7::text', stack: '$9::text' })}
          WHERE ${OWNED}`,
-        [...owned(claim), failures, reason, error, errorGroup(error)],
+        [...owned(claim), failures, reason, error.message, errorGroup(error.message), framesOf(error)],
       );
       if (count > 0 && onDead) await runHook(runner, onDead, limit);
       // Not TypeORM's: that of a hook which has left a savepoint open would end the savepoint alone.
@@ -503,6 +516,12 @@ async function runHook(runner: QueryRunner, onDead: (manager: EntityManager) => 
     }
   };
   await Promise.race([hook(), timeout]).finally(() => clearTimeout(timer));
+}
+
+/** The frames of a stack, without the message that they follow. */
+function framesOf({ stack }: KeptError): string | null {
+  const begin = stack?.search(/^ *at /m) ?? -1;
+  return begin < 0 ? null : stack!.slice(begin, begin + STACK_LENGTH).toWellFormed();
 }
 
 const owned = (claim: Claim) => [claim.id, claim.generation, claim.delivery, claim.claimedBy ?? null];

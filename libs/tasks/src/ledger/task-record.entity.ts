@@ -24,6 +24,8 @@ export interface HistoryEntry {
   at: string;
   what: string;
   error?: string;
+  /** The error's frames, of the newest four events that have any; without secrets, at most 2,000 characters. */
+  stack?: string;
   /** When it runs next, where the event decided that; ISO 8601. */
   next?: string;
 }

@@ -79,7 +79,7 @@ export function explain(task: Omit<TaskRecord, 'payload'>, job: string | undefin
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 /** Whatever an id may be made of, which no address, name or sentence is. */
-const IDENTIFIER = /^[\w.:-]{1,64}$/;
+export const IDENTIFIER = /^[\w.:-]{1,64}$/;
 const MANY_IDS = 20;
 
 /**

@@ -10,7 +10,10 @@ import { KEY_IS_FREE, withEvent } from '../ledger/ledger.js';
 import { QueuePause, TaskRecord } from '../ledger/task-record.entity.js';
 import { type CancelResult, explain, idsOf, type TaskFilter } from './operator-texts.js';
 import { Overviews } from './overview.js';
-import type { DeadGroup, Overview, Series, SeriesRange, WorkerView } from './views.js';
+import { NAMED_QUEUES } from './counts.js';
+import { searchTasks } from './search.js';
+import { findPage } from './task-page.js';
+import type { DeadGroup, Overview, SearchPage, Series, SeriesRange, TaskPage, TaskSearch, WorkerView } from './views.js';
 import { findWorkers } from './workers.js';
 import { TaskRegistry } from '../run/registry.js';
 import { Waker } from '../distribute/waker.js';
@@ -103,6 +106,32 @@ export class TaskAdmin {
   /** Every worker process that is there, the oldest first; at most 500. */
   workers(): Promise<WorkerView[]> {
     return findWorkers(this.dataSource);
+  }
+
+  /**
+   * A page of the tasks that match, in the order that {@link SearchPage.order} names. It takes a second at the most: what no
+   * index knows is looked for task by task, and the page says how far that has come.
+   *
+   * @param options.after {@link SearchPage.next} of the page before. @param options.limit from 1 to 200; default 50.
+   * @throws Refused for a search that cannot be.
+   */
+  search(search: TaskSearch, options: { after?: string; limit?: number } = {}): Promise<SearchPage> {
+    return searchTasks(this.dataSource, search, options);
+  }
+
+  /** One task with its whole story, without its payload; undefined when the ledger has none of that id: then it is done, was cancelled, or never was. */
+  page(id: string): Promise<TaskPage | undefined> {
+    return findPage(this.dataSource, id, (type) => this.registry.find(type) !== undefined);
+  }
+
+  /** Types and queues to choose from: those that this app knows, and those of tasks that are to run or are dead; at most 200 each. */
+  async names(): Promise<{ types: string[]; queues: string[] }> {
+    const [groups, queues] = await Promise.all([
+      this.overviews.deadGroups(),
+      this.dataSource.query<{ queue: string }[]>(`${NAMED_QUEUES} SELECT queue FROM named ORDER BY queue`, [this.queues]),
+    ]);
+    const types = new Set([...this.registry.all().map(({ policy }) => policy.type), ...groups.map(({ type }) => type)]);
+    return { types: [...types].toSorted().slice(0, 200), queues: queues.map(({ queue }) => queue) };
   }
 
   async summarize(weights: ReadonlyMap<string, number>): Promise<QueueSummary[]> {

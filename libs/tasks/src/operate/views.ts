@@ -359,7 +359,7 @@ export interface TaskConsole {
   search(search: TaskSearch, options?: { after?: string; limit?: number }): Promise<SearchPage>;
   /** Undefined when the ledger has none of that id: then it is done, was cancelled, or never was. */
   page(id: string): Promise<TaskPage | undefined>;
-  /** Types and queues, for an operator to choose from: those that this app knows and those in the ledger; at most 200 each. */
+  /** Types and queues, for an operator to choose from: those that this app knows, and those of tasks that are to run or are dead; at most 200 each. */
   names(): Promise<{ types: string[]; queues: string[] }>;
 
   /** Shows a payload, which is recorded. */

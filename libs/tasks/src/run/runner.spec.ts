@@ -6,7 +6,7 @@ import type { Completions } from './completions.js';
 import { HookFailed, RetryIn, RevokeTask, SkipRetry, StaleAttempt } from '../declare/errors.js';
 import type { Delivery, Outcome } from '../dispatch/delivery.js';
 import type { DatabaseClock } from '../ledger/database-clock.js';
-import type { Claim, Ledger } from '../ledger/ledger.js';
+import type { Claim, Ledger, KeptError } from '../ledger/ledger.js';
 import type { TaskRegistry } from './registry.js';
 import { CRASH_BUDGET, type TaskMiddleware, TaskRunner } from './runner.js';
 import type { TaskContext } from '../declare/task.js';
@@ -42,7 +42,7 @@ class LedgerModel {
     return result;
   }
 
-  async recordFailure(_: Claim, failures: number, error: string, delay: number): Promise<void> {
+  async recordFailure(_: Claim, failures: number, { message: error }: KeptError, delay: number): Promise<void> {
     if (this.broken) throw new Error('a rule of the table is broken');
     refuseWhatPostgresRefuses(error, delay);
     this.row!.failures = failures;
@@ -53,7 +53,13 @@ class LedgerModel {
     this.snoozes.push(reason);
   }
 
-  async bury(claim: Claim, _: number, reason: string, error: string, onDead?: (manager: unknown) => Promise<void>): Promise<boolean> {
+  async bury(
+    claim: Claim,
+    _: number,
+    reason: string,
+    { message: error }: KeptError,
+    onDead?: (manager: unknown) => Promise<void>,
+  ): Promise<boolean> {
     refuseWhatPostgresRefuses(error, 0);
     if (!this.owns(claim)) return false;
     await onDead?.(undefined).catch((thrown: unknown) => {
@@ -357,7 +363,7 @@ describe('TaskRunner, whatever is thrown', () => {
   it('counts an attempt that has failed though its record was cut short, with its own words', async () => {
     const ledger = new LedgerModel();
     const texts: string[] = [];
-    ledger.recordFailure = (_, __, error) => (texts.push(error), cutShort());
+    ledger.recordFailure = (_, __, error) => (texts.push(error.message), cutShort());
     for (let failures = 0; failures < 3; failures++) {
       const outcome = await createRunner(ledger, () => 'fail').run(delivered({ options: { maxRetry: 3, timeout: 10_000 }, failures }));
       expect(outcome).toMatchObject({ kind: 'retry', failure: { error: { message: 'fail' } }, delay: 1 });
@@ -427,7 +433,7 @@ describe('TaskRunner, whatever is thrown', () => {
     const bury = ledger.bury.bind(ledger);
     const texts: string[] = [];
     ledger.bury = (claim, failures, reason, error, onDead) => {
-      texts.push(error);
+      texts.push(error.message);
       return texts.length < 3 ? Promise.reject(new Error('deadlock detected')) : bury(claim, failures, reason, error, onDead);
     };
     expect(await createRunner(ledger, () => 'fail').run(delivered({}))).toMatchObject({

@@ -234,7 +234,7 @@ export class TaskRunner {
     attempt.ending = { failure, delay, reason };
     if (isA(error, Burial) && !error.isFailure) attempt.failures = delivery.failures;
     if (reason === undefined) {
-      await this.ledger.recordFailure(claim, attempt.attempt, failure.error.message, delay);
+      await this.ledger.recordFailure(claim, attempt.attempt, failure.error, delay);
       return { kind: 'retry', failure, delay };
     }
     return this.bury(attempt, { ...failure, reason }, task);
@@ -252,12 +252,12 @@ export class TaskRunner {
     const hook = handler?.onDead && (async (manager: EntityManager) => handler.onDead!(delivery.payload, dead, manager));
     let buried: boolean;
     try {
-      buried = await this.ledger.bury(claim, failures, reason, dead.error, hook);
+      buried = await this.ledger.bury(claim, failures, reason, failure.error, hook);
     } catch (error) {
       if (!(error instanceof HookFailed)) throw error;
       // Nothing is left of it, and the task is buried all the same.
       this.report('the onDead hook failed', delivery, error.cause);
-      buried = await this.ledger.bury(claim, failures, reason, dead.error);
+      buried = await this.ledger.bury(claim, failures, reason, failure.error);
     }
     return buried ? { kind: 'buried', failure } : { kind: 'completed', moot: 'the task is done or cancelled' };
   }
@@ -285,7 +285,7 @@ export class TaskRunner {
     const { failure, delay, reason } = ending && wasCutShort ? ending : this.unrecordable(attempt);
     if (reason === undefined) {
       try {
-        await this.ledger.recordFailure(claim, attempt.attempt, failure.error.message, delay);
+        await this.ledger.recordFailure(claim, attempt.attempt, failure.error, delay);
       } catch (again) {
         if (isDatabaseUnavailable(again)) return wait(again);
         // The dispatcher counts it all the same.
