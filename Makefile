@@ -77,6 +77,10 @@ worker: $(BUILT) ## run the worker against the environment
 tasks: $(BUILT) ## look at and act on the tasks (ARGS goes to the command)
 	@exec node --enable-source-maps dist/apps/worker/src/tasks.js $(ARGS)
 
+.PHONY: user
+user: $(BUILT) ## give a person a role, take it, or end their sessions (ARGS goes to the command)
+	@exec node --enable-source-maps dist/apps/worker/src/user.js $(ARGS)
+
 .PHONY: redis
 redis: ## run Redis 7 in a container
 	docker run --name redis -p 127.0.0.1:6379:6379 -d redis:7-alpine

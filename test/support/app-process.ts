@@ -12,6 +12,7 @@ const PROGRAMS = {
   api: 'dist/apps/api/src/main.js',
   worker: 'dist/apps/worker/src/main.js',
   tasks: 'dist/apps/worker/src/tasks.js',
+  user: 'dist/apps/worker/src/user.js',
   migrate: 'dist/apps/worker/src/migrate.js',
 } as const;
 

@@ -134,8 +134,13 @@ export class Waybill {
 
   /** Runs the operators' command to its end. */
   tasks(...args: string[]): Promise<{ code: number | NodeJS.Signals; output: string }> {
+    return this.command('tasks', ...args);
+  }
+
+  /** Runs a command to its end. */
+  command(program: 'tasks' | 'user', ...args: string[]): Promise<{ code: number | NodeJS.Signals; output: string }> {
     return this.commands(async () => {
-      const command = this.run('tasks', {}, args);
+      const command = this.run(program, {}, args);
       const code = await command.end(60_000);
       return { code, output: command.output };
     });

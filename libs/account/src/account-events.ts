@@ -20,7 +20,10 @@ export type AccountEventKind =
   | 'other_sessions_deleted'
   | 'refresh_token_reused'
   | 'password_changed'
-  | 'user_updated';
+  | 'user_updated'
+  | 'role_granted'
+  | 'role_revoked'
+  | 'all_sessions_ended';
 
 /** What is to be recorded; from where and when is known. */
 export interface NewAccountEvent {

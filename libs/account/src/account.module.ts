@@ -20,6 +20,7 @@ import { Session } from './session.entity.js';
 import { Sessions } from './sessions.js';
 import { SigningKey } from './signing-key.entity.js';
 import { SigningKeys } from './signing-keys.js';
+import { UserAdmin } from './user-admin.js';
 import { User } from './user.entity.js';
 
 /** Accounts: signing up, proving an e-mail address, logging in, a new password for a forgotten one. Its tasks are provided by the app that runs them. */
@@ -40,6 +41,7 @@ import { User } from './user.entity.js';
     PasswordResets,
     Sessions,
     SigningKeys,
+    UserAdmin,
   ],
   exports: [
     AccessTokens,
@@ -53,6 +55,7 @@ import { User } from './user.entity.js';
     PasswordResets,
     Sessions,
     SigningKeys,
+    UserAdmin,
   ],
 })
 export class AccountModule {}

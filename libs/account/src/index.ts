@@ -25,4 +25,5 @@ export { Session } from './session.entity.js';
 export { Sessions, type SessionWithToken } from './sessions.js';
 export { SigningKey } from './signing-key.entity.js';
 export { SigningKeys } from './signing-keys.js';
+export { type Role, ROLES, UnknownUser, UserAdmin } from './user-admin.js';
 export { User } from './user.entity.js';

@@ -94,12 +94,6 @@ export class SigningKeys {
     return id;
   }
 
-  /** Removes a key at once: tokens that it signed are good for nothing more, and sessions go on. @returns whether it was there. */
-  async remove(id: string): Promise<boolean> {
-    const [, removed] = await this.dataSource.query<[unknown, number]>('DELETE FROM signing_key WHERE id = $1', [id]);
-    return removed > 0;
-  }
-
   /** Makes a key when the newest one is a month old, and deletes those that signed nothing for a day. @returns how many of each. */
   async rotate(manager: EntityManager): Promise<{ made: number; deleted: number }> {
     await lockRing(manager);
