@@ -1,5 +1,11 @@
 /** The generated messages of the contract, as they are built. */
-type Contract = typeof import('../../../libs/contract/src/gen/account/v1/user_service_pb.js');
+async function built<Messages>(service: string): Promise<Messages> {
+  const url = new URL(`../../../dist/libs/contract/src/gen/account/v1/${service}_pb.js`, import.meta.url);
+  return (await import(url.href)) as Messages;
+}
 
-const built = new URL('../../../dist/libs/contract/src/gen/account/v1/user_service_pb.js', import.meta.url).href;
-export const { CreateUserRequestSchema, VerifyEmailRequestSchema, VerifyEmailResponseSchema } = (await import(built)) as Contract;
+type Users = typeof import('../../../libs/contract/src/gen/account/v1/user_service_pb.js');
+type Sessions = typeof import('../../../libs/contract/src/gen/account/v1/session_service_pb.js');
+
+export const { CreateUserRequestSchema, VerifyEmailRequestSchema, VerifyEmailResponseSchema } = await built<Users>('user_service');
+export const { CreateSessionRequestSchema } = await built<Sessions>('session_service');

@@ -1,13 +1,13 @@
 /** Calls a server, so many calls at a time, and counts the answers by their code. */
 import { create, toBinary } from '@bufbuild/protobuf';
 import { answer } from '../lib/contestant.ts';
-import { CreateUserRequestSchema, VerifyEmailRequestSchema } from '../lib/contract.ts';
+import { CreateSessionRequestSchema, CreateUserRequestSchema, VerifyEmailRequestSchema } from '../lib/contract.ts';
 import { GrpcConnection } from '../lib/grpc-caller.ts';
 import { HttpConnection } from '../lib/http-caller.ts';
 import { now } from '../lib/clock.ts';
 
 interface Load {
-  call: 'signUp' | 'verifyEmail';
+  call: 'signUp' | 'logIn' | 'verifyEmail';
   transport: 'grpc' | 'http';
   port: number;
   count: number;
@@ -19,17 +19,14 @@ interface Load {
 
 const PATHS = {
   signUp: { http: '/v1/users', grpc: '/account.v1.UserService/CreateUser' },
+  logIn: { http: '/v1/sessions', grpc: '/account.v1.SessionService/CreateSession' },
   verifyEmail: { http: '/v1/verify_email', grpc: '/account.v1.UserService/VerifyEmail' },
 };
 /** gRPC calls share a few connections, as a client's do. */
 const GRPC_CONNECTIONS = 2;
 
-const signUpOf = (name: string) => ({
-  username: name,
-  fullName: 'Bench Mark',
-  email: `${name}@example.com`,
-  password: 'correct horse battery',
-});
+const PASSWORD = 'correct horse battery';
+const signUpOf = (name: string) => ({ username: name, fullName: 'Bench Mark', email: `${name}@example.com`, password: PASSWORD });
 /** As long as a token is, or it would be refused unasked. */
 const tokenOf = (name: string) => ({ token: `nobody-was-sent-this-${name}`.padEnd(43, '-') });
 
@@ -37,6 +34,10 @@ function requestOf(call: Load['call'], name: string): { json: string; binary: Ui
   if (call === 'signUp') {
     const message = signUpOf(name);
     return { json: JSON.stringify(message), binary: toBinary(CreateUserRequestSchema, create(CreateUserRequestSchema, message)) };
+  }
+  if (call === 'logIn') {
+    const message = { login: name, password: PASSWORD };
+    return { json: JSON.stringify(message), binary: toBinary(CreateSessionRequestSchema, create(CreateSessionRequestSchema, message)) };
   }
   const message = tokenOf(name);
   return { json: JSON.stringify(message), binary: toBinary(VerifyEmailRequestSchema, create(VerifyEmailRequestSchema, message)) };

@@ -80,6 +80,51 @@ export const signUps: Work = {
   },
 };
 
+/** Log-ins, beside the hashing that each of them cannot do without. */
+export const logIns: Work = {
+  name: 'log-ins',
+  async run(bench, resources): Promise<Figure[]> {
+    const { api, ports, database } = await startApi(bench);
+    resources.use(api);
+    await using caller = await Contestant.start('caller');
+    await using argon2 = await Contestant.start('argon2');
+    const total = bench.count(240);
+    const load = { port: ports.grpc, transport: 'grpc', count: total, callers: 16, run: 'person' };
+    await caller.ask<Answered>('load', { ...load, call: 'signUp' });
+    await database.query('UPDATE users SET is_email_verified = true');
+    const logIn = async (transport: Transport) => {
+      await database.query('DELETE FROM session');
+      const { seconds, codes } = await caller.ask<Answered>('load', { ...load, call: 'logIn', transport, port: ports[transport] });
+      const [begun] = await database.query<{ sessions: number }>('SELECT count(DISTINCT user_id)::int AS sessions FROM session');
+      if (codes[transport === 'grpc' ? '0' : '200'] !== total || begun?.sessions !== total) {
+        throw new Error(`log-ins: ${total} were sent: ${JSON.stringify({ codes, ...begun })}`);
+      }
+      return total / seconds;
+    };
+    const figures: Figure[] = [];
+    for (const transport of TRANSPORTS) {
+      const measured = await alternate(
+        bench.pairs,
+        () => logIn(transport),
+        async () => total / (await argon2.ask<number>('hash', { count: total })),
+      );
+      figures.push(
+        figureOf(
+          {
+            work: 'log-ins',
+            name: `log-ins over ${transport}`,
+            anchor: 'argon2id alone, on all cores',
+            unit: 'per s',
+            aim: { kind: 'at least', bound: 0.8 },
+          },
+          measured,
+        ),
+      );
+    }
+    return figures;
+  },
+};
+
 /** A call that does no hashing, beside a bare handler that does the same query. */
 export const calls: Work = {
   name: 'calls',

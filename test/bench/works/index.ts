@@ -1,7 +1,7 @@
 import type { Work } from '../lib/work.ts';
 import { backlog } from './backlog.ts';
 import { backlogOnLedger } from './backlog-on-ledger.ts';
-import { calls, signUps } from './calls.ts';
+import { calls, logIns, signUps } from './calls.ts';
 import { distribute } from './distribute.ts';
 import { engine } from './engine.ts';
 import { footprint } from './footprint.ts';
@@ -22,6 +22,7 @@ export const works: readonly Work[] = [
   relay,
   latency,
   signUps,
+  logIns,
   calls,
   backlog,
   backlogOnLedger,
