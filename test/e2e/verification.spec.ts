@@ -81,6 +81,7 @@ describe('a token that does not verify', () => {
     for (const caller of waybill.callers) {
       expect(await caller.call(verifyEmail, { token }, { 'x-request-id': 'same' })).toEqual({
         code: Code.FAILED_PRECONDITION,
+        reason: 'VERIFICATION_LINK_INVALID',
         message: 'this verification link is not valid, or no longer',
         violations: [],
         requestId: 'same',
