@@ -6,7 +6,7 @@ import { eventually } from '../support/eventually.js';
 import { somebody } from '../support/people.js';
 import { Waybill } from '../support/waybill.js';
 
-const { changeEmail, createUser, requestPasswordReset, resetPassword, verifyEmail } = UserService.method;
+const { changeEmail, changePassword, createUser, requestPasswordReset, resetPassword, verifyEmail } = UserService.method;
 const { createSession } = SessionService.method;
 
 let waybill: Waybill;
@@ -285,6 +285,24 @@ describe('the way back', () => {
     expect([await emailOf(late.person), await emailOf(taken.person)]).toEqual([late.newEmail, taken.newEmail]);
   });
 });
+
+it.each(['ChangePassword', 'ResetPassword'] as const)(
+  'a new password by %s makes void what was asked for with the old one',
+  async (way) => {
+    const { person, headers, mail } = await asked();
+    expect((await waybill.http.call(requestPasswordReset, { email: person.email })).code).toBe(Code.OK);
+    const { token } = await waybill.mail.mailTo(person.email, 2);
+    const newPassword = 'quite another horse';
+    const answer =
+      way === 'ChangePassword'
+        ? await waybill.http.call(changePassword, { currentPassword: person.password, newPassword }, headers)
+        : await waybill.http.call(resetPassword, { token, newPassword });
+    expect(answer.code).toBe(Code.OK);
+    expect((await waybill.http.call(verifyEmail, { token: mail.token })).code).toBe(Code.FAILED_PRECONDITION);
+    expect((await waybill.http.call(resetPassword, { token, newPassword })).code).toBe(Code.FAILED_PRECONDITION);
+    expect(await emailOf(person)).toBe(person.email);
+  },
+);
 
 it('a mail server that fails gets the same link and Message-ID again', async () => {
   const { person, headers } = await loggedIn();

@@ -1,3 +1,4 @@
+import { VOID_BY_PASSWORD } from './link-purposes.js';
 import { createHmac } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { Config } from '@app/config';
@@ -135,6 +136,10 @@ export class AccountService {
       ]);
       if (!locked) throw new RpcError(Code.ABORTED, 'the password was changed meanwhile', [], { reason: 'PASSWORD_CHANGED' });
       await manager.query('UPDATE users SET password_hash = $2 WHERE id = $1', [userId, passwordHash]);
+      await manager.query('UPDATE account_link SET used_at = now() WHERE user_id = $1 AND purpose = ANY ($2) AND used_at IS NULL', [
+        userId,
+        VOID_BY_PASSWORD,
+      ]);
       await this.sessions.endAll(manager, userId, { except: sessionId });
       await this.events.record(manager, { userId, kind: 'password_changed', sessionId });
       await this.notices.mail(manager, user, 'password_changed');

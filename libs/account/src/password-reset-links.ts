@@ -3,7 +3,7 @@ import { Config } from '@app/config';
 import { DataSource, type EntityManager } from 'typeorm';
 import { AccountLink } from './account-link.entity.js';
 import { LinkOfAnother } from './link-of-another.js';
-import { RESET_PASSWORD as PURPOSE } from './link-purposes.js';
+import { RESET_PASSWORD as PURPOSE, VOID_BY_PASSWORD } from './link-purposes.js';
 import { isLinkToken, linkToken, lockAddress, tokenDigest } from './link-tokens.js';
 import { User } from './user.entity.js';
 
@@ -76,7 +76,7 @@ export class PasswordResetLinks {
 
   /**
    * Uses a token, once: of two at the same instant the second finds it used. The
-   * other links of the account that reset its password are void too.
+   * other links of the account that reset its password, or would change its address, are void too.
    *
    * @param manager of the transaction that resets it.
    * @returns whose account it is, locked; undefined when the token does not reset.
@@ -87,9 +87,9 @@ export class PasswordResetLinks {
     const [found] = await manager.query<{ id: string }[]>(`SELECT users.id ${VALID_LINK} FOR UPDATE OF users`, [digest, PURPOSE]);
     if (!found) return undefined;
     const [links] = await manager.query<[{ redeemed: boolean }[], number]>(
-      `UPDATE account_link SET used_at = now() WHERE user_id = $1 AND purpose = $2 AND used_at IS NULL
+      `UPDATE account_link SET used_at = now() WHERE user_id = $1 AND purpose = ANY ($2) AND used_at IS NULL
        RETURNING token_digest = $3 AS redeemed`,
-      [found.id, PURPOSE, digest],
+      [found.id, VOID_BY_PASSWORD, digest],
     );
     if (!links.some(({ redeemed }) => redeemed)) return undefined;
     return (await manager.findOneBy(User, { id: found.id })) ?? undefined;
