@@ -86,6 +86,7 @@ export function describeSignUp(dispatcher: Dispatcher): void {
           'email',
           'fullName',
           'isEmailVerified',
+          'roles',
           'username',
         ]);
         // Also no field that our schema does not know, which a decoder would have put aside.
@@ -98,7 +99,7 @@ export function describeSignUp(dispatcher: Dispatcher): void {
         body: JSON.stringify(somebody()),
       });
       const body = (await response.json()) as { user: object };
-      expect(Object.keys(body.user).sort()).toEqual(['createdAt', 'email', 'fullName', 'isEmailVerified', 'username']);
+      expect(Object.keys(body.user).sort()).toEqual(['createdAt', 'email', 'fullName', 'isEmailVerified', 'roles', 'username']);
     });
   });
 }
