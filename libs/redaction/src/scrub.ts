@@ -69,6 +69,11 @@ const PATTERNS: readonly [pattern: RegExp, replacement: string | ((...match: str
     ),
     '$1[redacted]',
   ],
+  // Addresses, before what stands in one may look like a token. Those whose local part is quoted, as RFC 5322 and as MySQL quote it.
+  [new RegExp(String.raw`\\?"(?:(?:[^"\\\n]|\\.){1,256}|[^"\n]{1,256})"@${DOMAIN}`, 'g'), '[address]'],
+  [new RegExp(String.raw`'[^'\n]{1,256}'@'?${DOMAIN}'?`, 'g'), '[address]'],
+  // The others, loosely: better one word too many than one address.
+  [new RegExp(String.raw`(?<!${LOCAL})${LOCAL}+(?:@|%(?:25){0,2}40)(?!${PACKAGE})${DOMAIN}`, 'gi'), withoutAddress],
   [
     /\b((?:bearer|auth (?:plain|login|xoauth2))[ \t]{1,8})(?!(?:auth|authentication|authorization|credentials?|realm|scheme|tokens?)\b|\[redacted\])[^\s"',;]+/gi,
     '$1[redacted]',
@@ -81,11 +86,6 @@ const PATTERNS: readonly [pattern: RegExp, replacement: string | ((...match: str
   [/eyJ[\w-]{8,}(?:\.[\w-]*){0,4}/g, '[redacted]'],
   [/\b(?:AKIA[A-Z0-9]{16}|gh[opsru]_\w{16,}|github_pat_\w{16,})/g, '[redacted]'],
   [/\$(?:argon2\w{0,2}|2[abxy])\$[^\s"';)]+/g, '[redacted]'],
-  // Addresses whose local part is quoted, as RFC 5322 and as MySQL quote it.
-  [new RegExp(String.raw`\\?"(?:(?:[^"\\\n]|\\.){1,256}|[^"\n]{1,256})"@${DOMAIN}`, 'g'), '[address]'],
-  [new RegExp(String.raw`'[^'\n]{1,256}'@'?${DOMAIN}'?`, 'g'), '[address]'],
-  // The others, loosely: better one word too many than one address.
-  [new RegExp(String.raw`(?<!${LOCAL})${LOCAL}+(?:@|%(?:25){0,2}40)(?!${PACKAGE})${DOMAIN}`, 'gi'), withoutAddress],
 ];
 
 /** A name before an address is kept, `email=` for one, but not `bounce+ada=`, which is a part of it; so is a quote. */
