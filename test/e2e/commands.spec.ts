@@ -11,7 +11,7 @@ import { WorkerModule } from '../../apps/worker/src/worker.module.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 
 const id = (number: number) => `019bf5a2-7a55-7c3a-9d51-00000000000${number}`;
-const [DEAD, LIVE, DONE, ODD, NONE] = [id(1), id(2), id(3), id(4), id(9)] as const;
+const [DEAD, LIVE, DONE, ODD, LATER, NONE] = [id(1), id(2), id(3), id(4), id(5), id(9)] as const;
 const TYPE = 'account.send_verification_email';
 const USER = '7e0c5c9e-3c3b-4d0e-8a52-0f5b0b6a1c11';
 const TIME = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ \((?:now|in \w+|\w+ ago)\)`;
@@ -20,11 +20,9 @@ const TIME = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ \((?:now|in \w+|\w+ ago)
 describe('the operators’ commands', () => {
   let database: TestDatabase;
   let app: INestApplicationContext;
-  let weights: Map<string, number>;
   beforeAll(async () => {
     database = await createDatabase();
     const config = Config.parse({ DATABASE_URL: database.url, LOG_LEVEL: 'silent' });
-    weights = new Map(config.QUEUE_WEIGHTS.queues.map((queue) => [queue.name, queue.weight]));
     app = await NestFactory.createApplicationContext(WorkerModule.forRoot(config, 'admin'), { logger: false, abortOnError: false });
   });
   afterAll(async () => {
@@ -34,10 +32,16 @@ describe('the operators’ commands', () => {
   beforeEach(async () => {
     await database.query('DELETE FROM task');
     await database.query('DELETE FROM task_queue_pause');
+    await database.query('DELETE FROM task_action');
+    await database.query('DELETE FROM task_schedule');
+    await database.query(
+      `INSERT INTO task_schedule (type, cron, timezone, next_at) VALUES ('test.daily', '0 3 * * *', 'Europe/Berlin', now() + interval '1 hour')`,
+    );
     const rows = [
       [DEAD, TYPE, 'critical', 'dead', { userId: USER, note: 'for ada@example.com' }, 'the mail server refused the mail: 550', 1],
       [LIVE, TYPE, 'critical', 'pending', { userId: USER }, null, 0],
       [DONE, 'account.purge_email_verifications', 'default', 'completed', {}, null, 0],
+      [LATER, TYPE, 'default', 'pending', { userId: USER }, null, 0],
       // Of a version that is gone, and as unkind as a text can be.
       [ODD, 'gone.with_a_type_that_is_much_too_long_for_any_table_that_one_can_read', 'gone', 'dead', {}, ODD_ERROR, 26],
     ] as const;
@@ -50,12 +54,17 @@ describe('the operators’ commands', () => {
         [task, type, queue, payload, state, error, failures, finished, JSON.stringify(error === null ? [] : [event(error)])],
       );
     }
+    await database.query(`UPDATE task SET run_at = now() + interval '1 hour' WHERE id = $1`, [LATER]);
   });
   const ODD_ERROR = `\u001B[2J\u009B31mred\u202Eder\r\nstate         completed\t${'too long '.repeat(40)}`;
   const event = (error: string) => ({ at: '2020-01-01T00:00:00.000Z', what: 'buried: retry skipped', error });
 
   const world = () =>
-    Promise.all(['SELECT * FROM task ORDER BY id', 'SELECT * FROM task_queue_pause'].map((query) => database.query<object>(query)));
+    Promise.all(
+      ['SELECT * FROM task ORDER BY id', 'SELECT * FROM task_queue_pause', 'SELECT * FROM task_schedule'].map((query) =>
+        database.query<object>(query),
+      ),
+    );
   const command = async (...args: string[]) => {
     const [out, err] = [new PassThrough(), new PassThrough()];
     const terminal = new Terminal(out, err);
@@ -68,7 +77,7 @@ describe('the operators’ commands', () => {
     };
     let { exitCode } = terminal;
     try {
-      await createProgram({ run, weights, terminal }).parseAsync(args, { from: 'user' });
+      await createProgram({ run, terminal }).parseAsync(args, { from: 'user' });
       exitCode = terminal.exitCode;
     } catch (error) {
       if (!(error instanceof CommanderError)) throw error;
@@ -101,9 +110,15 @@ describe('the operators’ commands', () => {
     [['redrive', DEAD, '--limit', '1'], "unknown option '--limit'"],
     [['redrive', DEAD, '--payload', '{}'], /the payload does not fit/],
     [['redrive', DEAD, '--payload', '{}', '--dry-run'], /the payload does not fit/],
-    [['redrive', LIVE, '--dry-run'], 'the task is pending, not dead'],
-    [['redrive', NONE], 'there is no such task'],
-    [['redrive', NONE, '--dry-run', '--json'], 'there is no such task'],
+    [['redrive', LIVE, '--dry-run'], 'it is ready, and only what is dead can be redriven'],
+    [['redrive', NONE], 'it is not in the ledger'],
+    [['redrive', NONE, '--dry-run', '--json'], 'it is not in the ledger'],
+    [['run-now', LIVE], 'it is ready, and only what is delayed can be told to run now'],
+    [['run-now', DEAD, '--dry-run'], 'it is dead, and only what is delayed can be told to run now'],
+    [['run-now', NONE], 'it is not in the ledger'],
+    [['run-now'], WHICH],
+    [['run-now', LATER, '--rate', '5'], `--rate ${ONE}`],
+    [['run-now', '--all', '--payload', '{}'], "unknown option '--payload'"],
     [['redrive', '--type', 'no.such'], 'there is no task type "no.such"'],
     [['redrive', '--type', 'no.such', '--dry-run'], 'there is no task type "no.such"'],
     [['redrive', '--queue', 'nowhere'], 'there is no queue "nowhere"'],
@@ -113,14 +128,18 @@ describe('the operators’ commands', () => {
     [['delete', '--all', '--older-than', '1m'], '--all means every one, and a filter some'],
     [['delete', '--state', 'completed'], WHICH],
     [['delete', '--dry-run'], WHICH],
-    [['delete', DEAD, '--rate', '5'], "unknown option '--rate'"],
+    [['delete', DEAD, '--rate', '5'], `--rate ${ONE}`],
     [['delete', '--all', '--state', 'pending'], 'Allowed choices are dead, completed'],
     [['delete', LIVE], 'there is no finished task'],
     [['delete', LIVE, '--dry-run'], 'there is no finished task'],
     [['delete', '--type', 'no.such', '--json'], 'there is no task type "no.such"'],
     [['delete', '--queue', 'nowhere', '--dry-run'], 'there is no queue "nowhere"'],
-    [['cancel'], "missing required argument 'id'"],
-    [['cancel', LIVE, '--type', TYPE], "unknown option '--type'"],
+    [['cancel'], WHICH],
+    [['cancel', '--state', 'ready'], WHICH],
+    [['cancel', LIVE, '--type', TYPE], `--type ${ONE}`],
+    [['cancel', LIVE, '--state', 'ready'], `--state ${ONE}`],
+    [['cancel', '--all', '--state', 'dead'], 'Allowed choices are ready, delayed, running'],
+    [['cancel', '--type', 'no.such'], 'there is no task type "no.such"'],
     [['cancel', DEAD], 'one that is finished is deleted, not cancelled'],
     [['cancel', DEAD, '--dry-run'], 'one that is finished is deleted, not cancelled'],
     [['cancel', NONE, '--dry-run'], 'there is no such task in the ledger'],
@@ -129,7 +148,7 @@ describe('the operators’ commands', () => {
     [['list', '--queue', 'nowhere', '--json'], 'there is no queue "nowhere"'],
     [['list', '--all'], "unknown option '--all'"],
     [['list', '--limit', '0'], 'must be a whole number from 1'],
-    [['list', '--state', 'silly'], 'pending, dispatched, dead, completed'],
+    [['list', '--state', 'silly'], 'ready, running, delayed, dead, completed'],
     [['list', '--older-than', 'long'], 'must be a duration'],
     [['list', '--json', '--limit', '1', '--limit', '2'], '--limit is given twice'],
     [['show', NONE], 'there is no task'],
@@ -137,6 +156,18 @@ describe('the operators’ commands', () => {
     [['show', 'nonsense'], 'must be the id of a task, a UUID'],
     [['queues', 'critical'], 'too many arguments'],
     [['stats', '--queue', 'critical'], "unknown option '--queue'"],
+    [['list', '--id', 'nonsense'], 'must be the id of a task, a UUID'],
+    [['list', '--limit', '201'], 'a page has from 1 to 200 tasks'],
+    [['list', '--after', 'nonsense'], 'begin the search anew'],
+    [['reveal', NONE], 'not in the ledger'],
+    [['reveal', DEAD, '--dry-run'], "unknown option '--dry-run'"],
+    [['stop', '12345'], 'there is no action 12345'],
+    [['stop', 'nonsense'], 'must be a whole number from 1'],
+    [['schedule', 'pause', 'no.such'], 'there is no schedule of "no.such"'],
+    [['schedule', 'resume', 'test.daily'], 'the schedule is not paused'],
+    [['schedule', 'run-now', 'test.daily'], 'nothing here knows the task "test.daily"'],
+    [['schedule', 'delete', 'test.daily'], 'a worker declares the schedule'],
+    [['schedule', 'fly', 'test.daily'], "unknown command 'fly'"],
     [['pause'], "missing required argument 'queue'"],
     [['pause', 'critical', 'default'], 'too many arguments'],
     [['pause', 'nowhere'], `the queue "nowhere" is not one of this app's`],
@@ -170,6 +201,11 @@ describe('the operators’ commands', () => {
       { wouldDelete: 0 },
     ],
     [['cancel', LIVE], `Would be cancelled: ${LIVE}: the task will not run. Nothing was changed.`, { wouldBe: 'cancelled' }],
+    [['cancel', '--all'], 'Would be cancelled: 2 tasks. Nothing was changed.', { wouldCancel: 2 }],
+    [['cancel', '--all', '--state', 'delayed'], 'Would be cancelled: 1 delayed task. Nothing was changed.', { wouldCancel: 1 }],
+    [['cancel', '--queue', 'critical', '--rate', '5'], /1 task in the queue "critical", at most 5 a second/, { wouldCancel: 1 }],
+    [['run-now', LATER], `Would be told to run now: the task ${LATER}. Nothing was changed.`, { wouldRunNow: 1 }],
+    [['run-now', '--all'], 'Would be told to run now: 1 delayed task. Nothing was changed.', { wouldRunNow: 1 }],
   ])('%j with --dry-run says what would come of it, and changes nothing', async (args, text, value) => {
     const before = await world();
     const [said, json] = [await command(...args, '--dry-run'), await command(args[0]!, '--json', '--dry-run', ...args.slice(1))];
@@ -200,6 +236,10 @@ describe('the operators’ commands', () => {
       {},
     ],
     [['cancel', LIVE], `Is cancelled: ${LIVE}: the task will not run.`, { result: 'cancelled' }, { [LIVE]: undefined }],
+    [['cancel', '--all'], 'Cancelled: 2 tasks.', { cancelled: 2 }, { [LIVE]: undefined, [LATER]: undefined }],
+    [['cancel', '--all', '--state', 'delayed', '--rate', '100'], 'Cancelled: 1 delayed task.', { cancelled: 1 }, { [LATER]: undefined }],
+    [['run-now', LATER], `Told to run now: the task ${LATER}.`, { toldToRun: 1 }, {}],
+    [['run-now', '--all'], 'Told to run now: 1 delayed task.', { toldToRun: 1 }, {}],
   ])('%j does it, and says so', async (args, text, value, changed) => {
     const states = async () =>
       Object.fromEntries(
@@ -225,7 +265,7 @@ describe('the operators’ commands', () => {
     });
     expect(await command(...all)).toMatchObject({
       code: 0,
-      out: 'Nothing was redriven.\nSkipped: 1, whose unique key another task has.\n',
+      out: 'Nothing was redriven.\nSkipped: 1, whose unique key another task has, or which have changed meanwhile.\n',
     });
     expect(JSON.parse((await command(...all, '--json')).out)).toEqual({ redriven: 0, skipped: 1 });
     expect(await world()).toEqual(before);
@@ -249,8 +289,8 @@ describe('the operators’ commands', () => {
     const lines = out.trimEnd().split('\n');
     expect([code, lines[0]]).toEqual([0, expect.stringMatching(/^id +type$/)]);
     for (const line of lines) expect(line.length, line).toBeLessThanOrEqual(120);
-    expect(lines[1]).toMatch(new RegExp(`^${ODD}  gone\\.with_a_type_that_is.*…  died at ${TIME}$`));
-    expect(lines[2]).toMatch(/^dead, queue gone, 26 failures: \uFFFD\[2J\uFFFD31mred\uFFFDder state completed too long .*…$/);
+    expect(lines[3]).toMatch(new RegExp(`^${ODD}  gone\\.with_a_type_that_is.*…  died at ${TIME}$`));
+    expect(lines[4]).toMatch(/^dead, queue gone, 26 failures: \uFFFD\[2J\uFFFD31mred\uFFFDder state completed too long .*…$/);
     expect(lines).toEqual(
       expect.arrayContaining([
         expect.stringMatching(new RegExp(`^${DEAD}  ${TYPE} +died at ${TIME}$`)),
@@ -261,16 +301,24 @@ describe('the operators’ commands', () => {
     );
     const none = await command('list', '--state', 'dead', '--older-than', '2d');
     expect(none).toEqual({ code: 0, err: '', out: 'There is no dead task finished, or else committed, at least 2d ago.\n' });
-    expect((await command('list', '--limit', '1')).out).toMatch(/^These are the newest 1; --limit shows more\.$/m);
+    const shown: string[] = [];
+    for (let after: string[] = []; ;) {
+      const { out } = await command('list', '--limit', '2', ...after);
+      shown.push(...Array.from(out.matchAll(/^019b\S+/gm), ([id]) => id));
+      const next = /^There may be more: --after (\S+)$/m.exec(out)?.[1];
+      if (next === undefined) break;
+      after = ['--after', next];
+    }
+    expect(shown).toEqual([LATER, ODD, DONE, LIVE, DEAD]);
     await database.query('DELETE FROM task');
     expect((await command('list')).out).toBe('There is no task.\n');
-    expect((await command('list', '--json')).out).toBe('[]\n');
+    expect(JSON.parse((await command('list', '--json')).out)).toEqual({ tasks: [], order: 'created' });
   });
 
   it('show the queues and the counts in tables that fit 120 columns', async () => {
     const [queues, stats] = [await command('queues'), await command('stats')];
-    expect(queues.out.split('\n')[0]).toMatch(/^queue +weight +paused +pending +waiting +active +delayed +dead +latency$/);
-    expect(queues.out).toMatch(/^critical +10 +no +1 +1 +0 +0 +1 +\d+(ms|s)$/m);
+    expect(queues.out.split('\n')[0]).toMatch(/^queue +weight +paused +ready +running +delayed +dead +latency$/);
+    expect(queues.out).toMatch(/^critical +10 +no +1 +0 +0 +1 +\d+(ms|s)$/m);
     expect(stats.out).toMatch(/^dead +2$/m);
     expect(stats.out).toMatch(/^critical +\d+(ms|s)$/m);
     for (const line of `${queues.out}${stats.out}`.split('\n')) expect(line.length).toBeLessThanOrEqual(120);
@@ -286,6 +334,33 @@ describe('the operators’ commands', () => {
     expect(story).toMatchObject({ id: DEAD, concerns: { userId: USER } });
     expect(Object.keys(story)).not.toContain('payload');
     expect(`${text.out}${json.out}`).not.toContain('ada@');
+  });
+
+  it('show the periodic tasks, pause and resume them', async () => {
+    expect((await command('schedules')).out).toMatch(/^test.daily: every day at 03:00, Europe\/Berlin \(0 3 \* \* \* Europe\/Berlin\)$/m);
+    expect((await command('schedule', 'pause', 'test.daily')).out).toBe('Done: Pause the schedule of "test.daily".\n');
+    expect((await command('schedules')).out).toMatch(new RegExp(`^  paused since ${TIME}$`, 'm'));
+    expect(JSON.parse((await command('schedule', 'resume', 'test.daily', '--json')).out)).toMatchObject({
+      kind: 'resume schedule',
+      state: 'done',
+    });
+    expect(JSON.parse((await command('schedules', '--json')).out)).toMatchObject([{ type: 'test.daily', pausedAt: null }]);
+    await database.query(`UPDATE task_schedule SET declared_at = now() - interval '1 hour'`);
+    expect((await command('schedules')).out).toContain('no worker declares it any more');
+    expect((await command('schedule', 'delete', 'test.daily')).out).toBe('Done: Delete the schedule of "test.daily".\n');
+    expect((await command('schedules')).out).toBe('No task runs by itself.\n');
+  });
+
+  it('show a payload without what nobody is to see of it, and who has asked for it', async () => {
+    const { out } = await command('reveal', DEAD);
+    expect(out).toBe(`{\n  "note": "for [address]",\n  "userId": "${USER}"\n}\nSecrets and addresses were taken out.\n`);
+    await command('cancel', LIVE);
+    const { out: actions } = await command('actions');
+    expect(actions).toMatch(new RegExp(`^\\d+ ${TIME} \\S+, by make tasks: Reveal the payload of the task ${DEAD}$`, 'm'));
+    expect(actions.split('\n').filter((line) => line.startsWith('  '))).toEqual(['  done: 1 of 1', '  done: 1 of 1']);
+    expect(JSON.parse((await command('actions', '--limit', '1', '--json')).out)).toMatchObject([
+      { kind: 'cancel', taskId: LIVE, state: 'done' },
+    ]);
   });
 
   it('print no control character of what they show, and no line that is not theirs', async () => {

@@ -14,7 +14,7 @@ import { type LedgerRow, Waybill } from '../support/waybill.js';
 const TYPE = 'account.send_verification_email';
 const PASSWORD = 'a password of operators';
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const PAGES = ['/', '/tasks', '/dead', '/workers'] as const;
+const PAGES = ['/', '/tasks', '/dead', '/schedules', '/workers', '/actions'] as const;
 
 /** The operators' console in a real browser, on the real apps. One suite for every dispatcher. */
 export function describeConsole(dispatcher: Dispatcher): void {
@@ -268,6 +268,194 @@ export function describeConsole(dispatcher: Dispatcher): void {
       expect(asked).toBe(answered);
       await hide(false);
       await eventually(() => asked > answered);
+    });
+
+    describe('acts', () => {
+      /** What was recorded last, as the page of actions shows it. */
+      const lastAction = async () => {
+        await open('/actions');
+        return page.locator('tbody tr').first().innerText();
+      };
+      const press = (name: string | RegExp) => page.getByRole('button', { name, exact: true }).click();
+      const row = async (id: string) => (await waybill.ledger()).find((candidate) => candidate.id === id);
+      const confirm = (name: string) => page.getByRole('dialog').getByRole('button', { name, exact: true }).click();
+      const rows = () => page.locator('tbody a[href^="/tasks/"]');
+
+      it('leads from what died to its redrive, and to the mail', async () => {
+        const person = await buried();
+        await open('/');
+        await page
+          .getByRole('region', { name: 'Died in the last day' })
+          .getByRole('link', { name: /the mail server refused the mail/ })
+          .first()
+          .click();
+        await page.locator(`a[href="/tasks/${person.id}"]`).click();
+        waybill.mail.when(person.email, 'accept');
+        await press('Redrive');
+        await waybill.mail.mailTo(person.email);
+        await page.getByText('The ledger has no task').waitFor();
+        expect(await lastAction()).toMatch(new RegExp(`Ada\\s+Redrive the task ${person.id}.*\\s+1 done`));
+      });
+
+      it('redrives with another payload, once that fits, and records that it was revealed', async () => {
+        const person = await buried();
+        await waybill.database.query(`UPDATE task SET payload = '{"user": 7, "note": "ada@example.com"}' WHERE id = $1`, [person.id]);
+        waybill.mail.when(person.email, 'accept');
+        await open(`/tasks/${person.id}`);
+        await press('Redrive with another payload');
+        const editor = page.getByRole('dialog').getByRole('textbox');
+        expect(JSON.parse(await editor.inputValue())).toEqual({ user: 7, note: '[address]' });
+        await editor.fill('{"userId": 7}');
+        await confirm('Redrive');
+        await page
+          .getByRole('alert')
+          .getByText(/does not fit/)
+          .waitFor();
+        expect((await row(person.id))?.state).toBe('dead');
+        await editor.fill(JSON.stringify({ userId: person.userId }));
+        await confirm('Redrive');
+        expect((await waybill.mail.mailTo(person.email)).messageId).toBe(`<${person.id}@waybill.test>`);
+        await open('/actions');
+        const done = await page.locator('tbody tr').allInnerTexts();
+        expect(done[0]).toContain(`Redrive the task ${person.id} with an edited payload`);
+        expect(done[1]).toContain(`Reveal the payload of the task ${person.id}`);
+      });
+
+      it('cancels, runs now, and deletes one task', async () => {
+        const [late, waiting, dead] = await Promise.all([delayed(), delayed(), buried()]);
+        waybill.mail.when(late.email, 'accept');
+        await open(`/tasks/${late.id}`);
+        await press('Run now');
+        await waybill.mail.mailTo(late.email);
+        for (const [task, verb] of [
+          [waiting, 'Cancel'],
+          [dead, 'Delete'],
+        ] as const) {
+          await open(`/tasks/${task.id}`);
+          await press(verb);
+          await confirm(verb);
+          await page.getByText('The ledger has no task').waitFor();
+          expect(await task.task()).toBeUndefined();
+        }
+      });
+
+      it('on chosen tasks, and tells of each that has changed meanwhile', async () => {
+        await waybill.database.query(`DELETE FROM task WHERE state = 'dead'`);
+        const people = await Promise.all([buried(), buried(), buried()]);
+        await open('/tasks?state=dead');
+        await rows().nth(2).waitFor();
+        await page.getByLabel('Choose all on this page').check();
+        await press('Redrive 3 tasks');
+        const diedAgain = () =>
+          waybill.database.query(`SELECT FROM task WHERE id = ANY($1) AND state = 'dead' AND generation = 1`, [people.map(({ id }) => id)]);
+        await eventually(async () => (await diedAgain()).length === 3);
+        await open('/tasks?state=dead');
+        await rows().nth(2).waitFor();
+        await page.getByLabel('Choose all on this page').check();
+        // Another operator was there first.
+        await waybill.database.query(`UPDATE task SET generation = generation + 1 WHERE id = $1`, [people[0]!.id]);
+        await press('Delete 3 tasks');
+        await confirm('Delete');
+        await page.getByText(new RegExp(`${people[0]!.id}: it has changed since it was seen`)).waitFor();
+        const left = (await waybill.ledger()).filter(({ state }) => state === 'dead');
+        expect(left.map(({ id }) => id)).toEqual([people[0]!.id]);
+      });
+
+      it('on all that died of an error, after a dry run, at a rate, with its progress', async () => {
+        await waybill.database.query(`DELETE FROM task WHERE state = 'dead'`);
+        const people = await Promise.all([buried(), buried(), buried()]);
+        for (const { email } of people) waybill.mail.when(email, 'accept');
+        await open('/dead');
+        await press(/^Redrive all of account.send_verification_email: /);
+        const dialog = page.getByRole('dialog');
+        await dialog.getByText(/Redrive 3 dead tasks/).waitFor();
+        expect((await waybill.ledger()).filter(({ state }) => state === 'dead')).toHaveLength(3);
+        await dialog.getByLabel(/At most so many a second/).fill('2');
+        await confirm('Redrive');
+        await page
+          .getByRole('status')
+          .getByText(/3 done|\d of 3 done/)
+          .first()
+          .waitFor();
+        for (const { email } of people) await waybill.mail.mailTo(email);
+        expect(await lastAction()).toMatch(/Redrive 3 dead tasks.*\s+3 done/s);
+      });
+
+      it('on all that match a search, and stops it', async () => {
+        await waybill.database.query(
+          `INSERT INTO task (id, type, queue, payload, options, state, reason, error, finished_at)
+           SELECT gen_random_uuid(), 'another.version', 'default', '{}', '{"maxRetry": 0, "timeout": 60000}', 'dead', 'retry skipped', 'no', now()
+           FROM generate_series(1, 60)`,
+        );
+        await open('/tasks?state=dead&type=another.version');
+        await rows().first().waitFor();
+        await press('Redrive all');
+        await page
+          .getByRole('dialog')
+          .getByText(/60 dead tasks/)
+          .waitFor();
+        await page.getByLabel(/At most so many a second/).fill('4');
+        await confirm('Redrive');
+        await press('Stop');
+        const ended = await eventually(async () => {
+          const [row] = await waybill.database.query<{ state: string; done: number; finished_at: Date | null }>(
+            'SELECT * FROM task_action ORDER BY id DESC LIMIT 1',
+          );
+          return row?.finished_at ? row : undefined;
+        });
+        expect(ended.state).toBe('stopped');
+        expect(ended.done).toBeLessThan(60);
+        await page
+          .getByText(/stopped/)
+          .first()
+          .waitFor();
+        await waybill.database.query(`DELETE FROM task WHERE type = 'another.version'`);
+      });
+
+      it('pauses a queue and resumes it', async () => {
+        await open('/');
+        await press('Pause critical');
+        await page.getByRole('button', { name: 'Resume critical' }).waitFor();
+        const person = await signUp('accept');
+        await page
+          .getByText(/The queue "critical" is paused, and 1 task is due in it/)
+          .first()
+          .waitFor();
+        expect(waybill.mail.triesTo(person.email)).toEqual([]);
+        await press('Resume critical');
+        await waybill.mail.mailTo(person.email);
+      });
+
+      it('pauses a schedule, resumes it, runs it, and deletes one that nobody declares', async () => {
+        await waybill.database.query(
+          `INSERT INTO task_schedule (type, cron, timezone, next_at, declared_at) VALUES ('gone.schedule', '0 3 * * *', 'Europe/Berlin', now() + interval '1 hour', now() - interval '1 day')`,
+        );
+        await open('/schedules');
+        const declared = page.getByRole('article', { name: 'Schedule account.purge_email_verifications' });
+        await declared.getByRole('button', { name: /^Pause/ }).click();
+        await declared.getByText('paused', { exact: true }).waitFor();
+        const pausedAt = async () =>
+          (
+            await waybill.database.query<{ paused_at: Date | null }>(
+              `SELECT paused_at FROM task_schedule WHERE type = 'account.purge_email_verifications'`,
+            )
+          )[0]!.paused_at;
+        expect(await pausedAt()).toBeInstanceOf(Date);
+        await declared.getByRole('button', { name: /^Resume/ }).click();
+        await declared.getByText('paused', { exact: true }).waitFor({ state: 'detached' });
+        expect(await pausedAt()).toBeNull();
+        await declared.getByRole('button', { name: /^Run now/ }).click();
+        await declared.getByText('run by an operator').first().waitFor();
+        const [ran] = await waybill.database.query<{ task_id: string }>(`SELECT task_id FROM task_action WHERE kind = 'run schedule now'`);
+        await waybill.worker.line((line) => line['taskId'] === ran!.task_id && line.msg === 'task completed');
+        const gone = page.getByRole('article', { name: 'Schedule gone.schedule' });
+        await gone.getByText('every day at 03:00, Europe/Berlin').waitFor();
+        await gone.getByRole('button', { name: /^Delete/ }).click();
+        await confirm('Delete');
+        await gone.waitFor({ state: 'detached' });
+        expect(await waybill.database.query(`SELECT FROM task_schedule WHERE type = 'gone.schedule'`)).toEqual([]);
+        expect(await lastAction()).toContain('Delete the schedule of "gone.schedule"');
+      });
     });
 
     it.each(['light', 'dark'] as const)('has nothing that axe-core finds fault with, and fits on a telephone: %s', async (colorScheme) => {

@@ -517,7 +517,7 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
       await admin.redriveOne(id, { key: other });
       await gone(id);
       expect(callsOf(other).map(({ task }) => task.attempt)).toEqual([1]);
-      await expect(admin.redriveOne(id)).rejects.toThrow(/no such task/);
+      await expect(admin.redriveOne(id)).rejects.toThrow(/it is not in the ledger/);
     });
 
     it('redrives and deletes by filter', async () => {

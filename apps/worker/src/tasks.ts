@@ -5,8 +5,7 @@ import { command } from './command.js';
 import { createProgram } from './tasks/program.js';
 
 const config = Config.load();
-const weights = new Map(config.QUEUE_WEIGHTS.queues.map((queue) => [queue.name, queue.weight]));
 
 await command(config, ({ terminal, run }) =>
-  createProgram({ run: (action) => run((app) => action(app.get(TaskAdmin, { strict: false }))), weights, terminal }),
+  createProgram({ run: (action) => run((app) => action(app.get(TaskAdmin, { strict: false }))), terminal }),
 );

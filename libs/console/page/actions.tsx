@@ -77,7 +77,7 @@ function ActionTable({ actions, onChange }: { actions: readonly Wire<ActionRecor
                     {progressText(action)}
                   </span>
                   {action.state === 'running' && (
-                    <Action needs="actions" compact onClick={() => stop(action.id)}>
+                    <Action compact onClick={() => stop(action.id)}>
                       Stop
                     </Action>
                   )}

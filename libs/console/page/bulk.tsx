@@ -123,7 +123,7 @@ export function Progress({ id, onEnd }: { id: number; onEnd?: () => void }) {
         <span>{progressText(data)}</span>
         <span class="end">
           {data.state === 'running' && (
-            <Action needs="plan" compact onClick={stop}>
+            <Action compact onClick={stop}>
               Stop
             </Action>
           )}

@@ -20,11 +20,7 @@ export function DeadPage() {
       <Heading title="Dead">
         <span class="dim">Grouped by type and error, those of which most died in the last day first.</span>
         <span class="end row">
-          {data && data.length > 0 && (
-            <Action needs="plan" onClick={() => setAsked({ kind: 'redrive', search: { state: 'dead' } })}>
-              Redrive all
-            </Action>
-          )}
+          {data && data.length > 0 && <Action onClick={() => setAsked({ kind: 'redrive', search: { state: 'dead' } })}>Redrive all</Action>}
         </span>
       </Heading>
       {begun.map((id) => (
@@ -59,8 +55,8 @@ interface DeadTableProps {
 
 /** A row for each error that tasks of a type died of. */
 export function DeadTable({ groups, count, onAsk }: DeadTableProps) {
-  const { readOnly, can } = useSession();
-  const canAct = onAsk !== undefined && !readOnly && can.includes('plan');
+  const { readOnly } = useSession();
+  const canAct = onAsk !== undefined && !readOnly;
   return (
     <div class="scroll">
       <table class="list">
@@ -105,7 +101,6 @@ export function DeadTable({ groups, count, onAsk }: DeadTableProps) {
                   <span class="row">
                     {KINDS.map((kind) => (
                       <Action
-                        needs="plan"
                         key={kind}
                         compact
                         kind={isDestructive(kind) ? 'danger' : undefined}

@@ -84,7 +84,7 @@ function QueueCard({ queue, onChange }: { queue: Wire<QueueView>; onChange: () =
         )}
         <span class="end">
           {weight > 0 && (
-            <Action needs="pauseQueue" compact onClick={turn} label={`${paused ? 'Resume' : 'Pause'} ${name}`}>
+            <Action compact onClick={turn} label={`${paused ? 'Resume' : 'Pause'} ${name}`}>
               {paused ? 'Resume' : 'Pause'}
             </Action>
           )}

@@ -1,13 +1,13 @@
 import { type ComponentChildren, createContext } from 'preact';
 import { useContext, useEffect, useId, useRef, useState } from 'preact/hooks';
-import type { Count, OperatorState, TaskConsole, TaskSearch } from '@app/tasks';
+import type { Count, OperatorState, TaskSearch } from '@app/tasks';
 import { command, Failure } from './client.js';
 import type { Commands, SessionView, Wire } from '../src/api.js';
 import { searchLink } from './search.js';
 import { distance, number, timeOfDay } from './words.js';
 
 /** Who looks at the page. */
-export const SessionContext = createContext<SessionView>({ who: '', readOnly: true, can: [] });
+export const SessionContext = createContext<SessionView>({ who: '', readOnly: true });
 export const useSession = () => useContext(SessionContext);
 
 /** Sets the document's title. */
@@ -37,8 +37,6 @@ export function StateBadge({ state }: { state: OperatorState }) {
 
 /** A link to the tasks that match. */
 export function SearchLink({ search, children, ...rest }: { search: TaskSearch; children: ComponentChildren; class?: string }) {
-  const { can } = useSession();
-  if (!can.includes('search')) return <span {...rest}>{children}</span>;
   return (
     <a href={searchLink(search)} {...rest}>
       {children}
@@ -48,8 +46,6 @@ export function SearchLink({ search, children, ...rest }: { search: TaskSearch; 
 
 /** A link to a task's own page. */
 export function TaskLink({ id, children }: { id: string; children: ComponentChildren }) {
-  const { can } = useSession();
-  if (!can.includes('page')) return <span class="mono">{children}</span>;
   return (
     <a class="mono" href={`/tasks/${id}`}>
       {children}
@@ -155,17 +151,15 @@ interface ActionProps {
   readonly kind?: 'primary' | 'danger' | 'plain';
   readonly compact?: boolean;
   readonly disabled?: boolean;
-  /** What the engine must be able to do for it. */
-  readonly needs: keyof TaskConsole;
   /** What it is for, where its words alone do not say. */
   readonly label?: string;
 }
 
 /** A button that changes something: there is none where the console is read-only, and it waits for what it has begun. */
-export function Action({ children, onClick, kind, compact, disabled, label, needs }: ActionProps) {
-  const { readOnly, can } = useSession();
+export function Action({ children, onClick, kind, compact, disabled, label }: ActionProps) {
+  const { readOnly } = useSession();
   const [busy, setBusy] = useState(false);
-  if (readOnly || !can.includes(needs)) return null;
+  if (readOnly) return null;
   const press = async () => {
     setBusy(true);
     try {

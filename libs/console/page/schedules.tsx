@@ -42,21 +42,21 @@ function Schedule({ schedule, onChange }: { schedule: Wire<ScheduleView>; onChan
         {!declared && <span class="badge">not declared any more</span>}
         <span class="end row">
           {pausedAt === null ? (
-            <Action needs="schedules" compact onClick={() => tell('pauseSchedule')} label={`Pause ${type}`}>
+            <Action compact onClick={() => tell('pauseSchedule')} label={`Pause ${type}`}>
               Pause
             </Action>
           ) : (
-            <Action needs="schedules" compact onClick={() => tell('resumeSchedule')} label={`Resume ${type}`}>
+            <Action compact onClick={() => tell('resumeSchedule')} label={`Resume ${type}`}>
               Resume
             </Action>
           )}
           {declared && (
-            <Action needs="schedules" compact onClick={() => tell('runScheduleNow')} label={`Run now: ${type}`}>
+            <Action compact onClick={() => tell('runScheduleNow')} label={`Run now: ${type}`}>
               Run now
             </Action>
           )}
           {!declared && (
-            <Action needs="schedules" compact kind="danger" onClick={() => setDeleting(true)} label={`Delete ${type}`}>
+            <Action compact kind="danger" onClick={() => setDeleting(true)} label={`Delete ${type}`}>
               Delete
             </Action>
           )}

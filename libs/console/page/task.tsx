@@ -73,7 +73,6 @@ function Story({ task, refresh }: { task: Wire<TaskPage>; refresh: () => void })
         <span class="end row">
           {task.actions.map((kind) => (
             <Action
-              needs="act"
               key={kind}
               kind={isDestructive(kind) ? 'danger' : 'primary'}
               onClick={() => (isDestructive(kind) ? setConfirming(kind) : act(kind))}
@@ -81,11 +80,7 @@ function Story({ task, refresh }: { task: Wire<TaskPage>; refresh: () => void })
               {VERBS[kind]}
             </Action>
           ))}
-          {task.actions.includes('redrive') && task.known && (
-            <Action needs="reveal" onClick={edit}>
-              Redrive with another payload
-            </Action>
-          )}
+          {task.actions.includes('redrive') && task.known && <Action onClick={edit}>Redrive with another payload</Action>}
         </span>
       </Heading>
       <p class={`notice ${task.state === 'dead' ? 'bad' : task.state === 'completed' ? 'good' : ''}`}>{sentence(task.explanation)}</p>
@@ -216,7 +211,7 @@ function Payload({
   payload: Wire<RevealedPayload> | undefined;
   onReveal: () => unknown;
 }) {
-  const { can } = useSession();
+  const { readOnly } = useSession();
   return (
     <section class="panel" aria-labelledby="payload">
       <header>
@@ -224,7 +219,7 @@ function Payload({
         <span class="dim small">version {task.version}</span>
         <span class="end">
           {!payload && (
-            <Action needs="reveal" compact onClick={onReveal}>
+            <Action compact onClick={onReveal}>
               Reveal
             </Action>
           )}
@@ -235,7 +230,7 @@ function Payload({
         <p class="dim small">
           {payload
             ? `That you have seen it is recorded.${payload.cleaned ? ' Secrets and addresses were taken out.' : ''}`
-            : `Its values are hidden.${can.includes('reveal') ? ' That somebody reveals them is recorded.' : ''}`}
+            : `Its values are hidden.${readOnly ? '' : ' That somebody reveals them is recorded.'}`}
         </p>
       </div>
     </section>

@@ -203,9 +203,9 @@ interface BulkProps {
 
 /** The buttons above the list: for the chosen tasks, or where none is, for all that match. */
 function Bulk({ chosen, kinds, onAskAll, onDone }: BulkProps) {
-  const { readOnly, can } = useSession();
+  const { readOnly } = useSession();
   const [confirming, setConfirming] = useState<TaskActionKind>();
-  if (readOnly || !can.includes('act')) return null;
+  if (readOnly) return null;
   const fitting = (kind: TaskActionKind) => [...chosen.values()].filter(({ state }) => FITTING[state].includes(kind));
   const act = async (kind: TaskActionKind) => {
     const tasks = fitting(kind).map(({ id, seen }) => ({ id, seen }));
@@ -220,7 +220,6 @@ function Bulk({ chosen, kinds, onAskAll, onDone }: BulkProps) {
       {chosen.size > 0
         ? ALL_KINDS.filter((kind) => fitting(kind).length > 0).map((kind) => (
             <Action
-              needs="act"
               key={kind}
               compact
               kind={isDestructive(kind) ? 'danger' : undefined}
@@ -230,7 +229,7 @@ function Bulk({ chosen, kinds, onAskAll, onDone }: BulkProps) {
             </Action>
           ))
         : kinds.map((kind) => (
-            <Action needs="plan" key={kind} compact kind={isDestructive(kind) ? 'danger' : undefined} onClick={() => onAskAll(kind)}>
+            <Action key={kind} compact kind={isDestructive(kind) ? 'danger' : undefined} onClick={() => onAskAll(kind)}>
               {VERBS[kind]} all
             </Action>
           ))}
@@ -257,8 +256,8 @@ interface TaskTableProps {
 }
 
 function TaskTable({ tasks, chosen, onChoose, order }: TaskTableProps) {
-  const { readOnly, can } = useSession();
-  const canChoose = !readOnly && can.includes('act');
+  const { readOnly } = useSession();
+  const canChoose = !readOnly;
   const areAll = tasks.every(({ id }) => chosen.has(id));
   const choose = (some: readonly Wire<TaskRow>[], isChosen: boolean) => {
     const next = new Map(chosen);

@@ -12,7 +12,6 @@ import type {
   Series,
   SeriesRange,
   TaskActionKind,
-  TaskConsole,
   TaskPage,
   TaskSearch,
   WorkerView,
@@ -28,8 +27,6 @@ export type Nothing = Record<never, never>;
 export interface SessionView {
   who: string;
   readOnly: boolean;
-  /** What this worker's engine answers and does: a page without it is not shown. */
-  can: (keyof TaskConsole)[];
 }
 
 /** What the page asks for, by GET `/api/<name>?input=<JSON>`. */

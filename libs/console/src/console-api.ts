@@ -37,22 +37,6 @@ type Routes<Calls extends Record<keyof Calls, { input: unknown; answer: unknown 
   readonly [Name in keyof Calls]: Route<Calls[Name]['input'], Calls[Name]['answer']>;
 };
 
-/** What the engine is asked and told here. */
-const METHODS = [
-  'overview',
-  'series',
-  'deadGroups',
-  'workers',
-  'search',
-  'page',
-  'reveal',
-  'act',
-  'plan',
-  'actions',
-  'pauseQueue',
-  'schedules',
-] as const satisfies readonly (keyof TaskConsole)[];
-
 /** How long an answer is given to whoever else asks the same: many pages may be open. Milliseconds. */
 const SHARED_FOR = 1_000;
 const MANY_QUESTIONS = 200;
@@ -76,7 +60,7 @@ export class ConsoleApi {
     this.queries = {
       session: {
         input: nothing,
-        answer: (_, who) => ({ who, readOnly, can: METHODS.filter((name) => typeof tasks[name] === 'function') }),
+        answer: (_, who) => ({ who, readOnly }),
       },
       overview: { input: nothing, answer: () => tasks.overview() },
       series: {
@@ -91,9 +75,9 @@ export class ConsoleApi {
         answer: ({ search, after }) => tasks.search(search, { after }),
       },
       task: { input: z.strictObject({ id }), answer: async ({ id }) => (await tasks.page(id)) ?? null },
-      schedules: { input: nothing, answer: () => tasks.schedules() },
+      schedules: { input: nothing, answer: () => tasks.listSchedules() },
       action: { input: z.strictObject({ id: number }), answer: async ({ id }) => (await tasks.action(id)) ?? null },
-      actions: { input: z.strictObject({ before: number.optional() }), answer: ({ before }) => tasks.actions({ before }) },
+      actions: { input: z.strictObject({ before: number.optional() }), answer: ({ before }) => tasks.listActions({ before }) },
     };
     this.commands = {
       act: {
@@ -121,8 +105,8 @@ export class ConsoleApi {
         input: z.strictObject({ id, payload: z.unknown() }),
         answer: async ({ id, payload }) => ({ problem: (await tasks.checkPayload(id, payload)) ?? null }),
       },
-      pauseQueue: { input: ofQueue, answer: ({ queue }, who) => tasks.pauseQueue(queue, who) },
-      resumeQueue: { input: ofQueue, answer: ({ queue }, who) => tasks.resumeQueue(queue, who) },
+      pauseQueue: { input: ofQueue, answer: ({ queue }, who) => tasks.pause(queue, who) },
+      resumeQueue: { input: ofQueue, answer: ({ queue }, who) => tasks.resume(queue, who) },
       pauseSchedule: { input: ofType, answer: ({ type }, who) => tasks.pauseSchedule(type, who) },
       resumeSchedule: { input: ofType, answer: ({ type }, who) => tasks.resumeSchedule(type, who) },
       runScheduleNow: { input: ofType, answer: ({ type }, who) => tasks.runScheduleNow(type, who) },

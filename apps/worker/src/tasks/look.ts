@@ -3,71 +3,61 @@ import {
   describeEvent,
   describeTasks,
   describeTime,
-  type ListedTask,
   milestone,
+  OPERATOR_STATES,
+  type QueueView,
+  type ScheduleView,
   type Series,
-  type TaskFilter,
-  type TaskStory,
+  type TaskPage,
+  type TaskRow,
+  type TaskSearch,
   type WorkerView,
 } from '@app/tasks';
 import { type Command, Option } from 'commander';
 import ms from 'ms';
 import type { Session } from './session.js';
-import { filterOf, json, positive, uuid, withFilter, words } from './options.js';
+import { duration, type Filter, filterOf, json, positive, uuid, withFilter, words } from './options.js';
 import { type Column, oneLine, table, type Terminal } from './terminal.js';
-
-const STATES = ['pending', 'dispatched', 'dead', 'completed'] as const;
 
 const QUEUE: Column = { head: 'queue', width: 36 };
 const figures = (...heads: string[]): Column[] => heads.map((head) => ({ head, width: 8, align: 'right' }));
 const LATENCY: Column = { head: 'latency', width: 8, align: 'right' };
 
 /** The commands that only look. */
-export function addLookCommands(program: Command, { run, weights, terminal }: Session): void {
+export function addLookCommands(program: Command, { run, terminal }: Session): void {
   program
     .command('queues')
     .description('every queue, with what is in it')
     .addOption(json())
     .action((options: { json?: boolean }) =>
       run(async (admin) => {
-        const queues = await admin.summarize(weights);
+        const { queues } = await admin.overview();
         if (options.json) return terminal.json(queues);
-        const columns = [QUEUE, ...figures('weight', 'paused', 'pending', 'waiting', 'active', 'delayed', 'dead'), LATENCY];
-        const rows = queues.map(({ queue, weight, paused, pending, waiting, active, delayed, dead, latency }) => [
-          queue,
-          weight === 0 ? 'none' : weight,
-          paused ? 'yes' : 'no',
-          pending,
-          waiting,
-          active,
-          delayed,
-          dead,
-          ms(latency),
-        ]);
-        terminal.say(table(columns, rows));
+        terminal.say(queueTable(queues));
       }),
     );
 
   program
     .command('stats')
-    .description('how many tasks there are, by state, and the latency of the queues')
+    .description('how many tasks there are to run and dead, and the latency of the queues')
     .addOption(json())
     .action((options: { json?: boolean }) =>
       run(async (admin) => {
-        const counts = await Promise.all(STATES.map(async (state) => [state, await admin.count({ state })] as const));
-        const latencies = (await admin.summarize(weights)).map(({ queue, latency }) => [queue, latency] as const);
-        if (options.json) return terminal.json({ tasks: Object.fromEntries(counts), latencyMs: Object.fromEntries(latencies) });
-        terminal.say(
-          table(
-            [{ head: 'state', width: 36 }, ...figures('tasks')],
-            counts.map(([state, count]) => [state, count]),
-          ),
-        );
+        const { queues } = await admin.overview();
+        const states = ['ready', 'running', 'delayed', 'dead'] as const;
+        const tasks = states.map((state) => {
+          const counts = queues.map((queue) => queue[state]);
+          return [state, { count: counts.reduce((sum, { count }) => sum + count, 0), exact: counts.every(({ exact }) => exact) }] as const;
+        });
+        const latencies = queues.map(({ queue, latency }) => [queue, latency] as const);
+        if (options.json) return terminal.json({ tasks: Object.fromEntries(tasks), latencyMs: Object.fromEntries(latencies) });
+        const rows = tasks.map(([state, count]) => [state, figure(count)]);
+        terminal.say(table([{ head: 'state', width: 36 }, ...figures('tasks')], rows));
         terminal.say('');
         terminal.say(
           table(
             [QUEUE, LATENCY],
-            latencies.map(([queue, latency]) => [queue, ms(latency)]),
+            latencies.map(([queue, latency]) => [oneLine(queue), ms(latency)]),
           ),
         );
       }),
@@ -81,15 +71,7 @@ export function addLookCommands(program: Command, { run, weights, terminal }: Se
       run(async (admin) => {
         const overview = await admin.overview();
         if (options.json) return terminal.json(overview);
-        const columns = [QUEUE, ...figures('weight', 'paused', 'ready', 'running', 'delayed', 'dead'), LATENCY];
-        const rows = overview.queues.map(({ queue, weight, paused, ready, running, delayed, dead, latency }) => [
-          oneLine(queue),
-          weight === 0 ? 'none' : weight,
-          paused ? 'yes' : 'no',
-          ...[ready, running, delayed, dead].map(figure),
-          ms(latency),
-        ]);
-        terminal.say(table(columns, rows));
+        terminal.say(queueTable(overview.queues));
         terminal.say('');
         if (overview.problems.length === 0) terminal.say('Nothing is wrong.');
         for (const { text } of overview.problems) terminal.say(oneLine(text));
@@ -143,18 +125,27 @@ export function addLookCommands(program: Command, { run, weights, terminal }: Se
       }),
     );
 
-  withFilter(program.command('list').description('the newest tasks'))
-    .addOption(new Option('--state <state>', 'in this state').choices(STATES))
-    .option('--limit <count>', 'how many', positive, 50)
+  withFilter(program.command('list').description('tasks, those first that ended, run or were made last, or run next'))
+    .option('--id <id>', 'of this id', uuid)
+    .addOption(new Option('--state <state>', 'in this state').choices(OPERATOR_STATES))
+    .option('--group <error>', 'that died of this error, as dead shows it', words)
+    .option('--younger-than <duration>', 'finished, or else committed, not longer ago', duration)
+    .option('--request <id>', 'that this request distributed', words)
+    .option('--unique-key <key>', 'that has this key, or had it when it died', words)
+    .option('--limit <count>', 'how many, up to 200', positive, 50)
+    .option('--after <page>', 'from where the page before ended', words)
     .addOption(json())
-    .action((options: TaskFilter & { limit: number; json?: boolean }) =>
+    .action((options: Filter & TaskSearch & { request?: string; limit: number; after?: string; json?: boolean }) =>
       run(async (admin) => {
-        const filter = { ...filterOf(options), state: options.state };
-        const tasks = await admin.list(filter, options.limit);
-        if (options.json) return terminal.json(tasks);
-        if (tasks.length === 0) return terminal.say(`There is ${describeTasks(0, filter)}.`);
-        terminal.say(taskTable(tasks));
-        if (tasks.length === options.limit) terminal.say(`These are the newest ${options.limit}; --limit shows more.`);
+        const { id, state, group, youngerThan, request: requestId, uniqueKey, limit, after } = options;
+        const search: TaskSearch = { ...filterOf(options), id, state, group, youngerThan, requestId, uniqueKey };
+        await admin.requireKnown(search);
+        const page = await admin.search(search, { limit, after });
+        if (options.json) return terminal.json(page);
+        if (page.tasks.length > 0) terminal.say(taskTable(page.tasks));
+        if (page.searchedTo) terminal.say(`The search has come to ${describeTime(page.searchedTo)}.`);
+        if (page.next !== undefined) terminal.say(`There may be more: --after ${page.next}`);
+        else if (page.tasks.length === 0) terminal.say(`There is ${describeTasks(0, search)}.`);
       }),
     );
 
@@ -165,16 +156,61 @@ export function addLookCommands(program: Command, { run, weights, terminal }: Se
     .addOption(json())
     .action((id: string, options: { json?: boolean }) =>
       run(async (admin) => {
-        const story = await admin.show(id);
+        const story = await admin.page(id);
         if (!story) return terminal.fail(`there is no task ${id} in the ledger: it is done, was cancelled, or never was`);
         if (options.json) return terminal.json(story);
         tell(story, terminal);
       }),
     );
+
+  program
+    .command('schedules')
+    .description('every periodic task, with its next and last runs')
+    .addOption(json())
+    .action((options: { json?: boolean }) =>
+      run(async (admin) => {
+        const schedules = await admin.listSchedules();
+        if (options.json) return terminal.json(schedules);
+        if (schedules.length === 0) return terminal.say('No task runs by itself.');
+        for (const schedule of schedules) tellSchedule(schedule, terminal);
+      }),
+    );
+
+  program
+    .command('actions')
+    .description('what operators have done, the newest first')
+    .option('--limit <count>', 'how many, up to 200', positive, 50)
+    .option('--before <action>', 'before this one', positive)
+    .addOption(json())
+    .action((options: { limit: number; before?: number; json?: boolean }) =>
+      run(async (admin) => {
+        const actions = await admin.listActions(options);
+        if (options.json) return terminal.json(actions);
+        if (actions.length === 0) return terminal.say('Nobody has done anything.');
+        for (const { id, at, who, text, state, done, total, refused, error } of actions) {
+          terminal.say(oneLine(`${id} ${describeTime(at)} ${who}: ${text}`));
+          const left = refused === 0 ? '' : `, ${refused} left as they were`;
+          terminal.say(`  ${oneLine(`${state}: ${done} of ${total}${left}${error === null ? '' : `: ${error}`}`)}`);
+        }
+      }),
+    );
+}
+
+function queueTable(queues: readonly QueueView[]): string {
+  return table(
+    [QUEUE, ...figures('weight', 'paused', 'ready', 'running', 'delayed', 'dead'), LATENCY],
+    queues.map(({ queue, weight, paused, ready, running, delayed, dead, latency }) => [
+      oneLine(queue),
+      weight === 0 ? 'none' : weight,
+      paused ? 'yes' : 'no',
+      ...[ready, running, delayed, dead].map(figure),
+      ms(latency),
+    ]),
+  );
 }
 
 /** Two lines a task, since an id, a type and a time fill one. */
-function taskTable(tasks: readonly ListedTask[]): string {
+function taskTable(tasks: readonly TaskRow[]): string {
   const columns = [
     { head: 'id', width: 36 },
     { head: 'type', width: 36 },
@@ -239,25 +275,33 @@ function tellWorker(
   for (const task of running) terminal.say(`  runs ${oneLine(`${task.id} ${task.type}`)} since ${describeTime(task.since)}`);
 }
 
-function tell(story: TaskStory, terminal: Terminal): void {
+function tellSchedule({ type, cron, timezone, words, declared, pausedAt, next, ticks, late }: ScheduleView, terminal: Terminal): void {
+  terminal.say(oneLine(`${type}: ${words} (${cron} ${timezone})`));
+  if (!declared) terminal.say('  no worker declares it any more');
+  if (pausedAt) terminal.say(`  paused since ${describeTime(pausedAt)}`);
+  if (late) terminal.say('  late: its time has passed, and nobody has run it');
+  for (const at of next.slice(0, 1)) terminal.say(`  next run ${describeTime(at)}`);
+  for (const { due, what, taskId } of ticks) terminal.say(`  ${describeTime(due)} ${what}${taskId === null ? '' : ` ${taskId}`}`);
+}
+
+function tell(story: TaskPage, terminal: Terminal): void {
   const line = (name: string, value: string | null | undefined) => {
     if (value !== null && value !== undefined) terminal.say(`${name.padEnd(13)} ${oneLine(value)}`);
   };
   const { what, at } = milestone(story);
-  const times = new Map([
-    ['committed', story.createdAt],
-    ['dispatched', story.dispatchedAt],
-    [what, at],
-  ]);
   line('id', story.id);
   line('type', story.type);
   line('queue', story.queue);
   line('state', `${story.state}: ${story.explanation}`);
   for (const [path, id] of Object.entries(story.concerns)) line('concerns', `${path} ${id}`);
   line('request', story.requestId);
-  for (const [name, time] of times) line(name, time && describeTime(time));
-  line('failures', `${story.failures} of ${story.options.maxRetry + 1}`);
+  line('unique key', story.uniqueKey);
+  line('committed', describeTime(story.createdAt));
+  line(what, describeTime(at));
+  line('failures', `${story.failures} of ${story.maxAttempts}`);
   line('crashes', String(story.crashes));
   line('progress', story.progress === null ? null : JSON.stringify(story.progress));
-  for (const event of story.history) terminal.say(`  ${oneLine(describeEvent(event))}`);
+  line('result', story.result === null ? null : JSON.stringify(story.result));
+  line('can be', story.actions.join(', '));
+  for (const event of story.timeline) terminal.say(`  ${oneLine(describeEvent(event))}`);
 }

@@ -5,7 +5,5 @@ import type { Terminal } from './terminal.js';
 export interface Session {
   /** Has an action done by a {@link TaskAdmin}, and says what was wrong when it fails. */
   readonly run: (action: (admin: TaskAdmin) => Promise<void>) => Promise<void>;
-  /** The weight of each queue. */
-  readonly weights: ReadonlyMap<string, number>;
   readonly terminal: Terminal;
 }

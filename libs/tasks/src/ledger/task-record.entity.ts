@@ -255,6 +255,14 @@ export class QueuePause {
   pausedAt: Date;
 }
 
+/** What came of one tick of a schedule; the times as ISO 8601. */
+export interface TickEntry {
+  due: string;
+  at: string;
+  what: 'distributed' | 'missed' | 'run by an operator';
+  taskId: string | null;
+}
+
 /** How far a periodic task has been distributed. */
 @Entity('task_schedule')
 export class ScheduleRecord {
@@ -271,7 +279,76 @@ export class ScheduleRecord {
   /** The next tick that nobody has distributed yet. */
   @Column('timestamptz', { name: 'next_at' })
   nextAt: Date;
+
+  /** Since when an operator has paused it; null: it runs. */
+  @Column('timestamptz', { name: 'paused_at', nullable: true })
+  pausedAt: Date | null;
+
+  /** When a worker last said that it declares it. */
+  @Column('timestamptz', { name: 'declared_at', default: () => 'now()' })
+  declaredAt: Date;
+
+  /** What came of the last ticks, the newest first; at most ten. */
+  @Column('jsonb', { default: [] })
+  ticks: TickEntry[];
+}
+
+/** What an operator has done, from its beginning; kept for 90 days. */
+@Entity('task_action')
+@Index('task_action_at', ['at'])
+export class ActionEntry {
+  @PrimaryColumn('integer', { generated: 'identity', generatedIdentity: 'ALWAYS' })
+  id: number;
+
+  @Column('timestamptz', { default: () => 'now()' })
+  at: Date;
+
+  @Column('text')
+  who: string;
+
+  @Column('text')
+  kind: string;
+
+  @Column('text')
+  text: string;
+
+  @Column('uuid', { name: 'task_id', nullable: true })
+  taskId: string | null;
+
+  @Column('text', { nullable: true })
+  queue: string | null;
+
+  @Column('text', { nullable: true })
+  type: string | null;
+
+  @Column('jsonb', { nullable: true })
+  search: object | null;
+
+  @Column('text', { default: 'running' })
+  state: 'running' | 'done' | 'stopped' | 'failed' | 'interrupted';
+
+  @Column('integer', { default: 1 })
+  total: number;
+
+  @Column('integer', { default: 0 })
+  done: number;
+
+  @Column('integer', { default: 0 })
+  refused: number;
+
+  @Column('double precision', { nullable: true })
+  rate: number | null;
+
+  @Column('text', { nullable: true })
+  error: string | null;
+
+  /** When the process that is at it last said so. */
+  @Column('timestamptz', { name: 'heard_at', default: () => 'now()' })
+  heardAt: Date;
+
+  @Column('timestamptz', { name: 'finished_at', nullable: true })
+  finishedAt: Date | null;
 }
 
 /** All of the engine's. */
-export const taskEntities = [TaskRecord, QueuePause, ScheduleRecord, StatisticRecord, WorkerRecord];
+export const taskEntities = [ActionEntry, TaskRecord, QueuePause, ScheduleRecord, StatisticRecord, WorkerRecord];

@@ -91,8 +91,14 @@ export async function countQueues(dataSource: DataSource, queues: readonly strin
 /** What was counted, or where that came to its end, what the planner takes there to be. @param condition SQL without parameters. */
 export async function estimated(dataSource: DataSource, counted: number, condition: string): Promise<Count> {
   if (counted <= COUNTED) return { count: counted, exact: true };
+  return { count: Math.max(counted, await plannedRows(dataSource, condition)), exact: false };
+}
+
+/** How many tasks the planner takes to meet a condition in SQL. */
+export async function plannedRows(dataSource: DataSource, condition: string, values?: unknown[]): Promise<number> {
   const [row] = await dataSource.query<[{ 'QUERY PLAN': [{ Plan: { 'Plan Rows': number } }] }]>(
     `EXPLAIN (FORMAT JSON) SELECT FROM task WHERE ${condition}`,
+    values,
   );
-  return { count: Math.max(counted, Math.round(row['QUERY PLAN'][0].Plan['Plan Rows'])), exact: false };
+  return Math.round(row['QUERY PLAN'][0].Plan['Plan Rows']);
 }

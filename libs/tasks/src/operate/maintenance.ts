@@ -6,6 +6,7 @@ import { Ledger } from '../ledger/ledger.js';
 import { EngineOptions } from '../options.js';
 import { TasksPool } from '../ledger/tasks-pool.js';
 import { UNCLAIMED } from '../ledger/claims.js';
+import { PURGE_ACTIONS } from './action-log.js';
 import { LEASE, PRESENCE_LOCK, SILENCE } from '../ledger/worker-lease.js';
 
 /** Milliseconds. */
@@ -96,6 +97,7 @@ export class Maintenance {
     do {
       ({ count, last } = await this.ledger.purgeCompleted(PURGE_SIZE, last));
     } while (count === PURGE_SIZE && !this.stopped);
+    await this.pool.change(PURGE_ACTIONS, []);
     this.logger.well('purge');
   }
 

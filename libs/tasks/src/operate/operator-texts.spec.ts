@@ -26,8 +26,9 @@ describe('the milestone of a task', () => {
   const runAt = new Date(1);
   const finishedAt = new Date(2);
   it.each([
-    ['pending', 'next run', runAt],
-    ['dispatched', 'next run', runAt],
+    ['ready', 'next run', runAt],
+    ['running', 'next run', runAt],
+    ['delayed', 'next run', runAt],
     ['dead', 'died at', finishedAt],
     ['completed', 'completed at', finishedAt],
   ] as const)('%s', (state, what, at) => {
@@ -36,7 +37,12 @@ describe('the milestone of a task', () => {
 });
 
 it('an event of the history is a line with its times in the same format', () => {
-  const text = describeEvent({ at: '2020-01-01T00:00:00.000Z', what: 'attempt 1 failed', error: 'no', next: '2020-01-01T00:01:00.000Z' });
+  const text = describeEvent({
+    at: new Date('2020-01-01T00:00:00.000Z'),
+    what: 'attempt 1 failed',
+    error: 'no',
+    next: new Date('2020-01-01T00:01:00.000Z'),
+  });
   expect(text).toMatch(/^2020-01-01 00:00:00Z \(\d+d ago\) attempt 1 failed: no; next at 2020-01-01 00:01:00Z \(\d+d ago\)$/);
 });
 

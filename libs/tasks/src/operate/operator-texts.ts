@@ -1,6 +1,7 @@
 import { isSecretName } from '@app/redaction';
 import ms from 'ms';
-import type { HistoryEntry, TaskRecord, TaskState } from '../ledger/task-record.entity.js';
+import type { TaskRecord, TaskState } from '../ledger/task-record.entity.js';
+import type { OperatorState, TaskRow, TaskSearch, TimelineEntry } from './views.js';
 
 /** Which tasks an operator means. Every condition given must hold. */
 export interface TaskFilter {
@@ -30,31 +31,38 @@ export function describeTime(time: Date, now = new Date()): string {
   return `${time.toISOString().slice(0, 19).replace('T', ' ')}Z (${relation})`;
 }
 
-/** So many tasks of those that a filter means: `3 dead tasks of the type "account.greet"`. */
-export function describeTasks(count: number, { state, type, queue, error, olderThan }: TaskFilter): string {
+/** So many tasks of those that a search means: `3 dead tasks of the type "account.greet"`. @param count in words, where it was not counted to the end. */
+export function describeTasks(count: number | string, search: Omit<TaskSearch, 'state'> & { state?: TaskState | OperatorState }): string {
+  const { id, state, type, queue, error, group, olderThan, youngerThan, requestId, uniqueKey } = search;
+  const age = 'finished, or else committed,';
   return [
     count === 0 ? 'no' : String(count),
     ...(state === undefined ? [] : [state]),
     count === 1 || count === 0 ? 'task' : 'tasks',
+    ...(id === undefined ? [] : [`of the id ${id}`]),
     ...(type === undefined ? [] : [`of the type "${type}"`]),
     ...(queue === undefined ? [] : [`in the queue "${queue}"`]),
     ...(error === undefined ? [] : [`whose last error contains "${error}"`]),
-    ...(olderThan === undefined ? [] : [`finished, or else committed, at least ${ms(olderThan)} ago`]),
+    ...(group === undefined ? [] : [`that died of "${group}"`]),
+    ...(olderThan === undefined ? [] : [`${age} at least ${ms(olderThan)} ago`]),
+    ...(youngerThan === undefined ? [] : [`${age} within the last ${ms(youngerThan)}`]),
+    ...(requestId === undefined ? [] : [`of the request "${requestId}"`]),
+    ...(uniqueKey === undefined ? [] : [`with the unique key "${uniqueKey}"`]),
   ].join(' ');
 }
 
 /** When a task died, completed, or runs next. */
-export function milestone({ state, finishedAt, runAt }: Pick<TaskRecord, 'state' | 'finishedAt' | 'runAt'>): { what: string; at: Date } {
+export function milestone({ state, finishedAt, runAt }: Pick<TaskRow, 'state' | 'finishedAt' | 'runAt'>): { what: string; at: Date } {
   if (state === 'dead') return { what: 'died at', at: finishedAt ?? runAt };
   if (state === 'completed') return { what: 'completed at', at: finishedAt ?? runAt };
   return { what: 'next run', at: runAt };
 }
 
-/** An entry of a task's history, in a line. */
-export function describeEvent({ at, what, error, next }: HistoryEntry): string {
+/** An entry of a task's story, in a line. */
+export function describeEvent({ at, what, error, next }: Pick<TimelineEntry, 'at' | 'what' | 'error' | 'next'>): string {
   const cause = error === undefined ? '' : `: ${error}`;
-  const then = next === undefined ? '' : `; next at ${describeTime(new Date(next))}`;
-  return `${describeTime(new Date(at))} ${what}${cause}${then}`;
+  const then = next === undefined ? '' : `; next at ${describeTime(next)}`;
+  return `${describeTime(at)} ${what}${cause}${then}`;
 }
 
 /**

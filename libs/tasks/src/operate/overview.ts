@@ -4,12 +4,10 @@ import { QueuePause, ScheduleRecord, type StatisticRecord } from '../ledger/task
 import type { EngineOptions } from '../options.js';
 import { COUNTED, countQueues, estimated } from './counts.js';
 import { Kept } from './kept.js';
+import { isLate } from './schedules.js';
 import type { Count, DeadGroup, Overview, Problem, QueueView, Series, SeriesRange, WorkerView } from './views.js';
 import { findWorkers } from './workers.js';
 import { escapeLiteral } from 'pg';
-
-/** A tick that is later than this was not run by anybody. Milliseconds. */
-const LATE = 60_000;
 
 /** How many groups of the dead are found, and how many of them are shown. */
 const MOST_GROUPS = 1_000;
@@ -66,7 +64,7 @@ export class Overviews {
         };
       })
       .toSorted((a, b) => b.weight - a.weight || (a.queue < b.queue ? -1 : 1));
-    const late = schedules.filter(({ nextAt }) => nextAt.getTime() < at.getTime() - LATE);
+    const late = schedules.filter((schedule) => isLate(schedule, at));
     return { at, dispatcher: this.dispatch.name, queues, problems: problemsOf(living, queues, late, trouble) };
   }
 

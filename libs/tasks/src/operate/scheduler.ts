@@ -2,6 +2,7 @@ import { Injectable, type Type } from '@nestjs/common';
 import { isDatabaseUnavailable } from '@app/postgres';
 import { DataSource } from 'typeorm';
 import { nextTick } from './cron.js';
+import { DECLARED_AGAIN, GRACE, tickOf, withTick } from './schedules.js';
 import { TaskDistributor } from '../distribute/distributor.js';
 import { payloadJson } from '../declare/json.js';
 import { Loop } from '../loop.js';
@@ -11,8 +12,6 @@ import { TaskLogger } from '../task-logger.js';
 
 /** Milliseconds. */
 const INTERVAL = 1_000;
-/** A tick that is later than this was missed: no worker was there for it. */
-const GRACE = 60_000;
 
 /** A periodic task that is declared here. */
 interface Periodic {
@@ -72,13 +71,25 @@ export class Scheduler {
       await this.separately(periodic, () => this.announce(periodic));
     }
     const all = [...this.periodic.values()];
-    const due = await this.dataSource.query<{ type: string; isOurs: boolean }[]>(
-      `SELECT type, is_ours AS "isOurs"
-       FROM (SELECT type, next_at, present.cron = ours.cron AND present.timezone = ours.timezone AS is_ours
-             FROM task_schedule AS present JOIN unnest($1::text[], $2::text[], $3::text[]) AS ours (type, cron, timezone) USING (type)) AS declared
-       WHERE next_at <= CASE WHEN is_ours THEN now() ELSE now() - ${GRACE} * interval '1 ms' END`,
+    const found = await this.dataSource.query<{ type: string; isOurs: boolean; isDue: boolean; isUntold: boolean }[]>(
+      `SELECT type, is_ours AS "isOurs", is_due AS "isDue", is_untold AS "isUntold"
+       FROM (SELECT type, is_ours, declared_at < now() - ${DECLARED_AGAIN} * interval '1 ms' AS is_untold,
+                    paused_at IS NULL AND next_at <= CASE WHEN is_ours THEN now() ELSE now() - ${GRACE} * interval '1 ms' END AS is_due
+             FROM (SELECT present.*, present.cron = ours.cron AND present.timezone = ours.timezone AS is_ours
+                   FROM task_schedule AS present JOIN unnest($1::text[], $2::text[], $3::text[]) AS ours (type, cron, timezone) USING (type)) AS declared) AS looked
+       WHERE is_due OR is_untold`,
       [all.map(({ type }) => type), all.map(({ schedule }) => schedule.cron), all.map(({ schedule }) => timezoneOf(schedule))],
     );
+    // Whoever is the first to see it says so for all.
+    const untold = found.filter(({ isUntold }) => isUntold).map(({ type }) => type);
+    if (untold.length > 0) {
+      await this.dataSource.query(
+        `UPDATE task_schedule SET declared_at = now() WHERE type = ANY(ARRAY(
+           SELECT type FROM task_schedule WHERE type = ANY($1::text[]) ORDER BY type FOR UPDATE SKIP LOCKED))`,
+        [untold],
+      );
+    }
+    const due = found.filter(({ isDue }) => isDue);
     const isDue = new Set(due.map(({ type }) => type));
     for (const periodic of all) {
       if (!isDue.has(periodic.type) && !this.unannounced.has(periodic)) this.logger.well(sourceOf(periodic));
@@ -107,7 +118,7 @@ export class Scheduler {
     return this.dataSource.transaction(async (manager) => {
       const [locked] = await manager.query<{ nextAt: Date; now: Date }[]>(
         `SELECT next_at AS "nextAt", now() FROM task_schedule
-         WHERE type = $1 AND cron = $2 AND timezone = $3 AND next_at <= now() FOR UPDATE SKIP LOCKED`,
+         WHERE type = $1 AND cron = $2 AND timezone = $3 AND next_at <= now() AND paused_at IS NULL FOR UPDATE SKIP LOCKED`,
         [type, schedule.cron, timezoneOf(schedule)],
       );
       if (!locked) return;
@@ -115,8 +126,13 @@ export class Scheduler {
       const grace = new Date(now.getTime() - GRACE);
       // The newest tick that is due lies further back than the grace.
       const isMissed = nextAt < grace && nextTick(schedule, grace, type) > now;
-      if (!isMissed || schedule.missed === 'once') await this.distributor.distribute(handler, {}, { manager });
-      await manager.query(`UPDATE task_schedule SET next_at = $2 WHERE type = $1`, [type, nextTick(schedule, now, type)]);
+      const runs = !isMissed || schedule.missed === 'once';
+      const taskId = runs ? (await this.distributor.distribute(handler, {}, { manager })).id : null;
+      await manager.query(`UPDATE task_schedule SET next_at = $2, ${withTick('$3')} WHERE type = $1`, [
+        type,
+        nextTick(schedule, now, type),
+        JSON.stringify(tickOf(nextAt, now, taskId)),
+      ]);
     });
   }
 
@@ -126,7 +142,7 @@ export class Scheduler {
     const [{ now }] = await this.dataSource.query<[{ now: Date }]>(`SELECT now()`);
     await this.dataSource.query(
       `INSERT INTO task_schedule AS present (type, cron, timezone, next_at) VALUES ($1, $2, $3, $4)
-       ON CONFLICT (type) DO UPDATE SET cron = excluded.cron, timezone = excluded.timezone, next_at = excluded.next_at
+       ON CONFLICT (type) DO UPDATE SET cron = excluded.cron, timezone = excluded.timezone, next_at = excluded.next_at, declared_at = now()
        WHERE present.cron <> excluded.cron OR present.timezone <> excluded.timezone`,
       [type, schedule.cron, timezoneOf(schedule), nextTick(schedule, now, type)],
     );

@@ -1,5 +1,5 @@
 import type { DataSource } from 'typeorm';
-import { COUNTED, NAMED_QUEUES, TO_RUN } from './counts.js';
+import { COUNTED, NAMED_QUEUES, plannedRows, TO_RUN } from './counts.js';
 import { findRows, STATE, WITH_RUNNING } from './task-rows.js';
 import { type OperatorState, OPERATOR_STATES, Refused, type SearchPage, type TaskSearch } from './views.js';
 
@@ -12,11 +12,19 @@ const MOST_CHARACTERS = 1_000;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** Where a walk stands: at which task of its order. */
-interface Position {
+export interface Position {
   /** The time in the order, as Postgres writes it, which keeps the microseconds; null where tasks are in the order of their ids. */
   key: string | null;
   id: string;
 }
+
+/** What is stored of the tasks in a state, for the planner. */
+const AS_STORED: Record<Exclude<OperatorState, 'running'>, string> = {
+  ready: `state IN ('pending', 'dispatched') AND run_at <= now()`,
+  delayed: `state IN ('pending', 'dispatched') AND run_at > now()`,
+  dead: `state = 'dead'`,
+  completed: `state = 'completed'`,
+};
 
 /** What a look at the next tasks has found. */
 export interface Slice {
@@ -40,22 +48,31 @@ export class Walk {
   /** SQL of the tasks in their order, `id`, `key` and whether each `fits`; from a position on, and so many. */
   private readonly select: (from: { key: string; id: string } | undefined, limit: string) => string;
   private readonly direction: '' | 'DESC';
+  /** SQL of what matches, as far as the planner can say how much that is. */
+  private readonly matching: string;
 
-  /** @param before only tasks that nothing has happened to since then, as Postgres writes a time. */
+  /**
+   * @param more.before only tasks that nothing has happened to since then, as Postgres writes a time. @param more.only a condition in SQL.
+   * @param more.oldestFirst those that ended first come first.
+   */
   constructor(
     private readonly dataSource: DataSource,
     search: TaskSearch,
-    before?: string,
+    { before, only, oldestFirst = false }: { before?: string | undefined; only?: string | undefined; oldestFirst?: boolean } = {},
   ) {
     check(search);
     const { state } = search;
-    const fits = this.conditionsOf(search, before);
+    const fits = this.conditionsOf(search);
+    if (before !== undefined) fits.push(unchangedSince(this.add(before)));
+    if (only !== undefined) fits.push(only);
     const fitting = fits.length === 0 ? 'true' : `COALESCE(${fits.join(' AND ')}, false)`;
+    this.matching = state === undefined || state === 'running' ? fitting : `${fitting} AND ${AS_STORED[state]}`;
     const ends = state === 'dead' || state === 'completed';
     this.order = ends ? 'ended' : state === 'ready' || state === 'delayed' ? 'runs' : 'created';
-    this.direction = this.order === 'runs' ? '' : 'DESC';
+    this.direction = this.order === 'runs' || (ends && oldestFirst) ? '' : 'DESC';
+    const direction = this.direction;
     const bound = (name: string, from: { key: string; id: string } | undefined) =>
-      from ? `AND (${name}, id) ${this.order === 'runs' ? '>' : '<'} (${from.key}::timestamptz, ${from.id}::uuid)` : '';
+      from ? `AND (${name}, id) ${direction === '' ? '>' : '<'} (${from.key}::timestamptz, ${from.id}::uuid)` : '';
     if (search.id !== undefined) {
       const id = this.add(search.id);
       this.order = 'created';
@@ -69,12 +86,12 @@ export class Walk {
       this.select = this.byQueue(search.queue, (from, limit) => [
         `SELECT id, finished_at AS key, ${fitting} AS fits FROM task
          WHERE state = 'dead' AND task.queue = named.queue AND type = ${type} AND error_group = ${group} ${bound('finished_at', from)}
-         ORDER BY finished_at DESC, id DESC LIMIT ${limit}`,
+         ORDER BY finished_at ${direction}, id ${direction} LIMIT ${limit}`,
       ]);
     } else if (ends) {
       this.select = (from, limit) =>
         `SELECT id, finished_at AS key, ${fitting} AS fits FROM task
-         WHERE state = '${state}' ${bound('finished_at', from)} ORDER BY finished_at DESC, id DESC LIMIT ${limit}`;
+         WHERE state = '${state}' ${bound('finished_at', from)} ORDER BY finished_at ${direction}, id ${direction} LIMIT ${limit}`;
     } else if (state === 'ready' || state === 'delayed') {
       this.select = this.byQueue(search.queue, (from, limit) =>
         TO_RUN.map(
@@ -121,6 +138,13 @@ export class Walk {
     return { fitting, end: scanned < size || !last ? undefined : last, endAt: lastAt ?? undefined };
   }
 
+  /** How many the planner takes there to be. */
+  async estimate(): Promise<number> {
+    // What this does not ask for has a type all the same.
+    const unused = this.values.map((_, index) => `AND ($${index + 1}::text IS NULL OR true)`).join(' ');
+    return plannedRows(this.dataSource, `${this.matching} ${unused}`, this.values);
+  }
+
   private byQueue(
     queue: string | undefined,
     branches: (from: { key: string; id: string } | undefined, limit: string) => string[],
@@ -136,10 +160,7 @@ export class Walk {
     return `$${this.values.push(value)}`;
   }
 
-  private conditionsOf(
-    { state, type, queue, error, group, olderThan, youngerThan, requestId, uniqueKey }: TaskSearch,
-    before: string | undefined,
-  ): string[] {
+  private conditionsOf({ state, type, queue, error, group, olderThan, youngerThan, requestId, uniqueKey }: TaskSearch): string[] {
     const conditions: string[] = [];
     if (type !== undefined) conditions.push(`type = ${this.add(type)}`);
     if (queue !== undefined) conditions.push(`task.queue = ${this.add(queue)}`);
@@ -152,12 +173,6 @@ export class Walk {
     if (uniqueKey !== undefined) {
       const key = this.add(uniqueKey);
       conditions.push(state === 'dead' ? `(unique_key = ${key} OR released_key = ${key})` : `unique_key = ${key}`);
-    }
-    if (before !== undefined) {
-      const time = `${this.add(before)}::timestamptz`;
-      conditions.push(
-        `created_at <= ${time} AND COALESCE(finished_at <= ${time}, true) AND COALESCE((history->-1->>'at')::timestamptz <= ${time}, true)`,
-      );
     }
     return conditions;
   }
@@ -216,18 +231,24 @@ export async function searchTasks(
   return { tasks, order: walk.order, ...(next !== undefined && { next }), ...(searchedTo && { searchedTo }) };
 }
 
-/** How many match, up to 10,000 and for up to a second: whether it came to the end of them. */
-export async function countTasks(walk: Walk): Promise<{ count: number; exact: boolean }> {
+/** The first that match, up to 10,000 of them and for up to a second, and whether those are all. */
+export async function firstTasks(walk: Walk): Promise<{ ids: string[]; exact: boolean }> {
   const until = performance.now() + BUDGET;
   let from: Position | undefined;
-  let count = 0;
+  const ids: string[] = [];
   for (;;) {
-    const { fitting, end } = await walk.slice(from, SLICE, COUNTED + 1 - count);
-    count += fitting.length;
-    if (end === undefined && count <= COUNTED) return { count, exact: true };
-    if (count > COUNTED || performance.now() > until) return { count, exact: false };
+    const { fitting, end } = await walk.slice(from, SLICE, COUNTED + 1 - ids.length);
+    ids.push(...fitting.map(({ id }) => id));
+    if (end === undefined && ids.length <= COUNTED) return { ids, exact: true };
+    if (ids.length > COUNTED || performance.now() > until) return { ids: ids.slice(0, COUNTED), exact: false };
     from = end;
   }
+}
+
+/** SQL: whether nothing has happened to a task since a time. @param time a parameter. */
+export function unchangedSince(time: string): string {
+  const at = `${time}::timestamptz`;
+  return `(task.created_at <= ${at} AND COALESCE(task.finished_at <= ${at}, true) AND COALESCE((task.history->-1->>'at')::timestamptz <= ${at}, true))`;
 }
 
 function cursorOf({ key, id }: Position): string {

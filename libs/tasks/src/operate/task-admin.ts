@@ -1,22 +1,43 @@
-import { Injectable } from '@nestjs/common';
-import { EngineOptions } from '../options.js';
-import { uniqueViolation } from '@app/postgres';
-import { DataSource, type EntityManager, In } from 'typeorm';
+import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
+import { DataSource } from 'typeorm';
 import { DispatchControl } from '../dispatch/dispatch-control.js';
-import { InvalidTask, UniqueKeyTaken } from '../declare/errors.js';
-import { payloadJson } from '../declare/json.js';
+import { TaskDistributor } from '../distribute/distributor.js';
+import { Waker } from '../distribute/waker.js';
 import { UNCLAIMED } from '../ledger/claims.js';
-import { KEY_IS_FREE, withEvent } from '../ledger/ledger.js';
+import { withEvent } from '../ledger/ledger.js';
 import { QueuePause, TaskRecord } from '../ledger/task-record.entity.js';
+import { EngineOptions } from '../options.js';
+import { TaskRegistry } from '../run/registry.js';
+import { ActionLog } from './action-log.js';
+import { Actions } from './actions.js';
+import { Changes } from './changes.js';
+import { NAMED_QUEUES } from './counts.js';
 import { type CancelResult, explain, idsOf, type TaskFilter } from './operator-texts.js';
 import { Overviews } from './overview.js';
-import { NAMED_QUEUES } from './counts.js';
+import { Schedules } from './schedules.js';
 import { searchTasks } from './search.js';
 import { findPage } from './task-page.js';
-import type { DeadGroup, Overview, SearchPage, Series, SeriesRange, TaskPage, TaskSearch, WorkerView } from './views.js';
+import {
+  type ActionRecord,
+  type ActionResult,
+  type DeadGroup,
+  type Operator,
+  type Overview,
+  type Plan,
+  Refused,
+  type RevealedPayload,
+  type ScheduleView,
+  type SearchPage,
+  type Seen,
+  type Series,
+  type SeriesRange,
+  type TaskActionKind,
+  type TaskConsole,
+  type TaskPage,
+  type TaskSearch,
+  type WorkerView,
+} from './views.js';
 import { findWorkers } from './workers.js';
-import { TaskRegistry } from '../run/registry.js';
-import { Waker } from '../distribute/waker.js';
 
 export interface QueueSummary {
   queue: string;
@@ -53,36 +74,49 @@ export class UnknownName extends Error {
   override readonly name = 'UnknownName';
 }
 
-/**
- * What became of dead tasks that were to be brought back; those are skipped whose
- * unique key another task has. One that another operator has brought back or
- * deleted meanwhile is neither.
- */
+/** What became of dead tasks that were to be brought back; those are skipped whose unique key another task has, and those that have changed meanwhile. */
 export interface Redriven {
   redriven: number;
   skipped: number;
 }
 
-/** How many tasks one statement of a bulk operation touches. */
-const CHUNK = 1_000;
-/** Before every id. */
-const NIL = '00000000-0000-0000-0000-000000000000';
+/** Who acts; recorded as {@link PROGRAM} where it is not said. */
+interface By {
+  who?: Operator;
+}
+const PROGRAM: Operator = 'a program';
 
-/** What operators do with tasks: read the ledger, bring the dead back, cancel, pause. */
+/** How many tasks one statement moves. */
+const CHUNK = 1_000;
+
+/** What operators ask about tasks, and do with them; what they do is recorded. */
 @Injectable()
-export class TaskAdmin {
+export class TaskAdmin implements TaskConsole, BeforeApplicationShutdown {
   private readonly queues: readonly string[];
   private readonly overviews: Overviews;
+  private readonly log: ActionLog;
+  private readonly actions: Actions;
+  private readonly schedules: Schedules;
 
   constructor(
     private readonly dataSource: DataSource,
     private readonly dispatch: DispatchControl,
     private readonly registry: TaskRegistry,
     private readonly waker: Waker,
+    distributor: TaskDistributor,
     options: EngineOptions,
   ) {
     this.queues = options.queueNames;
     this.overviews = new Overviews(dataSource, dispatch, options);
+    this.log = new ActionLog(dataSource);
+    const changes = new Changes(dataSource, dispatch, registry, waker);
+    this.actions = new Actions(dataSource, changes, this.log, registry, () => this.overviews.forget());
+    this.schedules = new Schedules(dataSource, registry, distributor, this.log);
+  }
+
+  /** What this process carries out ends after its step. */
+  beforeApplicationShutdown(): Promise<void> {
+    return this.actions.stop();
   }
 
   /**
@@ -197,80 +231,18 @@ export class TaskAdmin {
   }
 
   /**
-   * Brings dead tasks back, with all of their retries: those that match, oldest
+   * Brings dead tasks back, with all of their retries: those that match, the oldest
    * first. One whose unique key another task has meanwhile stays dead.
    *
-   * @param options.rate at most so many a second. @param options.onProgress told how many are done.
+   * @param options.rate at most so many a second. @param options.onProgress told how many have had their turn.
    * @returns how many were brought back and skipped, or with `dryRun` would be.
    */
   async redrive(
     filter: Omit<TaskFilter, 'state'>,
-    options: { dryRun?: boolean; rate?: number; onProgress?: (done: number) => void } = {},
+    options: By & { dryRun?: boolean; rate?: number; onProgress?: (done: number) => void } = {},
   ): Promise<Redriven> {
-    await this.requireKnown(filter);
-    if (options.dryRun) return this.countRedrivable(filter);
-    const { sql, values } = where({ ...filter, state: 'dead' });
-    const chunk = options.rate === undefined ? CHUNK : Math.max(1, Math.min(CHUNK, Math.ceil(options.rate / 4)));
-    const begin = Date.now();
-    // As text, which keeps the microseconds; by the clock that the tasks' own times are of.
-    const [{ newest }] = await this.dataSource.query<[{ newest: string }]>(`SELECT now()::text AS newest`);
-    const total: Redriven = { redriven: 0, skipped: 0 };
-    let after = NIL;
-    for (;;) {
-      const [{ count, keyed, last, queues }] = await this.dataSource.query<
-        [{ count: number; keyed: string[]; last: string | null; queues: string[] }]
-      >(
-        `WITH chosen AS (
-           SELECT id, released_key, queue FROM task ${sql} AND finished_at <= $${values.length + 1}::timestamptz AND id > $${values.length + 2}
-           ORDER BY id LIMIT ${chunk} FOR UPDATE SKIP LOCKED),
-         revived AS (UPDATE task SET ${REVIVE} WHERE id = ANY(ARRAY(SELECT id FROM chosen WHERE released_key IS NULL)))
-         SELECT count(*)::int AS count,
-                COALESCE(array_agg(id::text ORDER BY id) FILTER (WHERE released_key IS NOT NULL), '{}') AS keyed,
-                (array_agg(id ORDER BY id DESC))[1] AS last,
-                COALESCE(array_agg(DISTINCT queue) FILTER (WHERE released_key IS NULL), '{}') AS queues
-         FROM chosen`,
-        [...values, newest, after],
-      );
-      total.redriven += count - keyed.length;
-      for (const queue of queues) this.waker.wake(queue);
-      // One by one, because each may find its key taken, also by the one before it.
-      for (const id of keyed) {
-        const fate = await this.tryToRedrive(id);
-        if (fate) total[fate] += 1;
-      }
-      const done = total.redriven + total.skipped;
-      options.onProgress?.(done);
-      if (count < chunk) return total;
-      after = last!;
-      if (options.rate !== undefined) {
-        const ahead = (done / options.rate) * 1_000 - (Date.now() - begin);
-        if (ahead > 0) await new Promise((resolve) => setTimeout(resolve, ahead));
-      }
-    }
-  }
-
-  /** @returns undefined when it is no longer dead: somebody else has brought it back or deleted it. */
-  private async tryToRedrive(id: string): Promise<keyof Redriven | undefined> {
-    try {
-      await this.redriveOne(id);
-      return 'redriven';
-    } catch (error) {
-      if (error instanceof UniqueKeyTaken) return 'skipped';
-      if (error instanceof InvalidTask) return undefined;
-      throw error;
-    }
-  }
-
-  private async countRedrivable(filter: Omit<TaskFilter, 'state'>): Promise<Redriven> {
-    const { sql, values } = where({ ...filter, state: 'dead' });
-    const [count] = await this.dataSource.query<[Redriven]>(
-      `SELECT count(*) FILTER (WHERE NOT taken)::int AS redriven, count(*) FILTER (WHERE taken)::int AS skipped
-       FROM (SELECT released_key IS NOT NULL AND (row_number() OVER (PARTITION BY type, released_key ORDER BY id) > 1 OR EXISTS (
-               SELECT FROM task AS holder WHERE holder.type = task.type AND holder.unique_key = task.released_key AND ${KEY_IS_FREE} IS NOT TRUE)) AS taken
-             FROM task ${sql}) AS dead`,
-      values,
-    );
-    return count;
+    const { done, refused } = await this.all('redrive', filter, options);
+    return { redriven: done, skipped: refused };
   }
 
   /**
@@ -278,85 +250,106 @@ export class TaskAdmin {
    * unique key back, if it had one until it was done. A dry run does all of it, and
    * takes it back.
    *
-   * @throws InvalidTask when the task is not dead, the payload does not fit it, or another task has its unique key.
+   * @throws Refused when the task is not dead; InvalidTask when the payload does not fit it, or another task has its unique key.
    */
-  async redriveOne(id: string, payload?: unknown, options: { dryRun?: boolean } = {}): Promise<void> {
-    for (;;) {
-      try {
-        return await this.transaction(options, (manager) => this.revive(manager, id, payload));
-      } catch (error) {
-        // Somebody has taken the key at the same moment: now that can be seen.
-        if (uniqueViolation(error) !== 'task_unique') throw error;
-      }
-    }
-  }
-
-  private async revive(manager: EntityManager, id: string, payload: unknown): Promise<void> {
-    const task = await manager.findOne(TaskRecord, { where: { id }, lock: { mode: 'pessimistic_write' } });
-    if (task?.state !== 'dead') throw new InvalidTask(task ? `the task is ${task.state}, not dead` : 'there is no such task');
-    if (task.releasedKey !== null) {
-      const key = [task.type, task.releasedKey];
-      await manager.query(`UPDATE task SET unique_key = NULL WHERE type = $1 AND unique_key = $2 AND ${KEY_IS_FREE}`, key);
-      const [holder] = await manager.query<{ id: string }[]>(`SELECT id FROM task WHERE type = $1 AND unique_key = $2`, key);
-      if (holder) throw new UniqueKeyTaken(`the task ${holder.id} has its unique key`);
-    }
-    if (payload !== undefined) await this.replacePayload(manager, task, payload);
-    await manager.query(`UPDATE task SET ${REVIVE} WHERE id = $1`, [id]);
-    this.waker.afterCommitOf(manager, task.queue);
+  async redriveOne(id: string, payload?: unknown, { who = PROGRAM, dryRun }: By & { dryRun?: boolean } = {}): Promise<void> {
+    await this.actions.one('redrive', id, who, { payload, dryRun });
   }
 
   /**
    * Takes a task that is pending, delayed or running out of the world; the signal
    * of a running handler aborts, wherever it runs. A dry run says what would come of it.
    *
-   * @throws Error, and nothing is cancelled, when the dispatcher does not answer.
+   * @throws DispatcherUnavailable, and nothing is cancelled, when the dispatcher does not answer.
    */
-  cancel(id: string, options: { dryRun?: boolean } = {}): Promise<CancelResult> {
-    return this.dataSource.transaction(async (manager) => {
-      // Locked: it is neither dispatched nor completed meanwhile.
-      const task = await manager.findOne(TaskRecord, {
-        where: { id, state: In(['pending', 'dispatched']) },
-        lock: { mode: 'pessimistic_write' },
-      });
-      if (!task) return (await manager.existsBy(TaskRecord, { id })) ? 'already finished' : 'unknown';
-      const isRunning = options.dryRun ? (await this.dispatch.stateOf(task)) === 'active' : await this.dispatch.remove(task, manager);
-      if (!options.dryRun) await manager.query('DELETE FROM task WHERE id = $1', [id]);
-      return isRunning ? 'cancelled while running' : 'cancelled';
-    });
+  async cancel(id: string, { who = PROGRAM, dryRun }: By & { dryRun?: boolean } = {}): Promise<CancelResult> {
+    try {
+      return (await this.actions.one('cancel', id, who, { dryRun })) ? 'cancelled while running' : 'cancelled';
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      return (await this.dataSource.manager.existsBy(TaskRecord, { id })) ? 'already finished' : 'unknown';
+    }
   }
 
   /**
    * Deletes tasks that are finished, dead or completed; never one that is still to run.
    *
-   * @param options.onProgress told how many are done.
+   * @param options.onProgress told how many have had their turn.
    * @returns how many were deleted, or with `dryRun` would be.
    */
-  async delete(filter: TaskFilter, options: { dryRun?: boolean; onProgress?: (done: number) => void } = {}): Promise<number> {
-    await this.requireKnown(filter);
-    const { sql, values } = where(filter);
-    const finished = `FROM task ${sql === '' ? 'WHERE' : `${sql} AND`} state IN ('dead', 'completed')`;
-    if (options.dryRun) {
-      const [row] = await this.dataSource.query<{ count: number }[]>(`SELECT count(*)::int AS count ${finished}`, values);
-      return row?.count ?? 0;
-    }
-    let done = 0;
-    for (;;) {
-      const [, count] = await this.dataSource.query<[unknown, number]>(
-        `DELETE FROM task WHERE id = ANY(ARRAY(SELECT id ${finished} LIMIT ${CHUNK} FOR UPDATE SKIP LOCKED))`,
-        values,
-      );
-      done += count;
-      options.onProgress?.(done);
-      if (count < CHUNK) return done;
-    }
+  async delete(
+    filter: Omit<TaskFilter, 'state'> & { state?: 'dead' | 'completed' },
+    options: By & { dryRun?: boolean; onProgress?: (done: number) => void } = {},
+  ): Promise<number> {
+    return (await this.all('delete', filter, options)).done;
+  }
+
+  /**
+   * Acts on all that match, the oldest first, and waits for the end of it.
+   *
+   * @param options.rate at most so many a second. @param options.onProgress told how many have had their turn.
+   * @returns on how many something was done, and on how many not; with `dryRun`, would be.
+   */
+  async all(
+    kind: TaskActionKind,
+    search: TaskSearch,
+    {
+      who = PROGRAM,
+      dryRun,
+      ...options
+    }: By & { dryRun?: boolean | undefined; rate?: number | undefined; onProgress?: (done: number) => void } = {},
+  ): Promise<{ done: number; refused: number }> {
+    await this.requireKnown(search);
+    const { token, count, skipped } = await this.plan(kind, search);
+    return dryRun ? { done: count.count - skipped, refused: skipped } : this.actions.finish(token, who, options);
+  }
+
+  /** Has a delayed task run as soon as a slot is free. @throws Refused when it is not delayed. */
+  async runNow(id: string, { who = PROGRAM, dryRun }: By & { dryRun?: boolean } = {}): Promise<void> {
+    await this.actions.one('run now', id, who, { dryRun });
   }
 
   /** A dry run does all of it, and takes it back. @returns whether there was a finished task of that id. */
-  deleteOne(id: string, options: { dryRun?: boolean } = {}): Promise<boolean> {
-    return this.transaction(options, async (manager) => {
-      const [, count] = await manager.query<[unknown, number]>(`DELETE FROM task WHERE id = $1 AND state IN ('dead', 'completed')`, [id]);
-      return count > 0;
-    });
+  async deleteOne(id: string, { who = PROGRAM, dryRun }: By & { dryRun?: boolean } = {}): Promise<boolean> {
+    try {
+      await this.actions.one('delete', id, who, { dryRun });
+      return true;
+    } catch (error) {
+      if (error instanceof Refused) return false;
+      throw error;
+    }
+  }
+
+  act(kind: TaskActionKind, tasks: readonly Seen[], who: Operator, options?: { payload?: unknown }): Promise<ActionResult> {
+    return this.actions.act(kind, tasks, who, options);
+  }
+
+  plan(kind: TaskActionKind, search: TaskSearch): Promise<Plan> {
+    return this.actions.plan(kind, search);
+  }
+
+  carryOut(token: string, who: Operator, options?: { rate?: number | undefined }): Promise<ActionRecord> {
+    return this.actions.carryOut(token, who, options);
+  }
+
+  stopAction(id: number): Promise<void> {
+    return this.log.stop(id);
+  }
+
+  action(id: number): Promise<ActionRecord | undefined> {
+    return this.log.find(id);
+  }
+
+  listActions(options?: { before?: number | undefined; limit?: number | undefined }): Promise<ActionRecord[]> {
+    return this.log.list(options);
+  }
+
+  reveal(id: string, who: Operator): Promise<RevealedPayload> {
+    return this.actions.reveal(id, who);
+  }
+
+  checkPayload(id: string, payload: unknown): Promise<string | undefined> {
+    return this.actions.checkPayload(id, payload);
   }
 
   /**
@@ -366,7 +359,11 @@ export class TaskAdmin {
    * @returns how many were moved, or with `dryRun` would be.
    * @throws Error when no worker of this app would take them there either.
    */
-  async move(from: string, to: string, options: { dryRun?: boolean; onProgress?: (done: number) => void } = {}): Promise<number> {
+  async move(
+    from: string,
+    to: string,
+    { who = PROGRAM, ...options }: By & { dryRun?: boolean; onProgress?: (done: number) => void } = {},
+  ): Promise<number> {
     this.requireServed(to);
     await this.requireKnown({ queue: from });
     const waiting = `FROM task WHERE state = 'pending' AND queue = $1 AND queue <> $2 AND ${UNCLAIMED}`;
@@ -374,54 +371,70 @@ export class TaskAdmin {
       const [row] = await this.dataSource.query<{ count: number }[]>(`SELECT count(*)::int AS count ${waiting}`, [from, to]);
       return row?.count ?? 0;
     }
+    const name = `Move the tasks that wait in the queue "${from}" to "${to}"`;
+    const { id } = await this.log.begin('move', who, name, { queue: from, total: 0 });
     let done = 0;
-    for (;;) {
-      const [, count] = await this.dataSource.query<[unknown, number]>(
-        `UPDATE task SET queue = $2, ${withEvent(`format('moved by an operator from the queue %s', $1::text)`)}
-         WHERE id = ANY(ARRAY(SELECT id ${waiting} ORDER BY run_at LIMIT ${CHUNK} FOR UPDATE SKIP LOCKED))`,
-        [from, to],
-      );
-      done += count;
-      if (count > 0) this.waker.wake(to);
-      options.onProgress?.(done);
-      if (count < CHUNK) return done;
-    }
-  }
-
-  /** No worker takes a task of the queue until it is resumed; running ones finish. @throws Error for an unknown queue. */
-  async pause(queue: string): Promise<void> {
-    this.requireServed(queue);
-    return this.dispatch.pause(queue);
-  }
-
-  /** @throws Error for an unknown queue. */
-  async resume(queue: string): Promise<void> {
-    this.requireServed(queue);
-    return this.dispatch.resume(queue);
-  }
-
-  /** A transaction, which a dry run rolls back: it meets all that the real one would. */
-  private async transaction<T>({ dryRun }: { dryRun?: boolean }, work: (manager: EntityManager) => Promise<T>): Promise<T> {
-    const runner = this.dataSource.createQueryRunner();
     try {
-      await runner.startTransaction();
-      const result = await work(runner.manager);
-      if (dryRun) await runner.rollbackTransaction();
-      else await runner.commitTransaction();
-      return result;
+      for (;;) {
+        const [, count] = await this.dataSource.query<[unknown, number]>(
+          `UPDATE task SET queue = $2, ${withEvent(`format('moved by an operator from the queue %s', $1::text)`)}
+           WHERE id = ANY(ARRAY(SELECT id ${waiting} ORDER BY run_at LIMIT ${CHUNK} FOR UPDATE SKIP LOCKED))`,
+          [from, to],
+        );
+        done += count;
+        if (count > 0) this.waker.wake(to);
+        options.onProgress?.(done);
+        if (count < CHUNK) break;
+        await this.log.advance(id, done, 0);
+      }
     } catch (error) {
-      if (runner.isTransactionActive) await runner.rollbackTransaction();
+      // What was moved is moved.
+      await this.log.end(id, { state: 'failed', done, error }).catch(() => undefined);
       throw error;
-    } finally {
-      await runner.release();
     }
+    this.overviews.forget();
+    await this.log.end(id, { done });
+    return done;
+  }
+
+  /** No worker takes a task of the queue until it is resumed; running ones finish. @throws Refused for an unknown queue. */
+  async pause(queue: string, who: Operator = PROGRAM): Promise<ActionRecord> {
+    this.requireServed(queue);
+    return this.log.record('pause', who, `Pause the queue "${queue}"`, { queue }, () => this.dispatch.pause(queue));
+  }
+
+  /** @throws Refused for an unknown queue. */
+  async resume(queue: string, who: Operator = PROGRAM): Promise<ActionRecord> {
+    this.requireServed(queue);
+    return this.log.record('resume', who, `Resume the queue "${queue}"`, { queue }, () => this.dispatch.resume(queue));
+  }
+
+  listSchedules(): Promise<ScheduleView[]> {
+    return this.schedules.list();
+  }
+
+  pauseSchedule(type: string, who: Operator): Promise<ActionRecord> {
+    return this.schedules.pause(type, who);
+  }
+
+  resumeSchedule(type: string, who: Operator): Promise<ActionRecord> {
+    return this.schedules.resume(type, who);
+  }
+
+  runScheduleNow(type: string, who: Operator): Promise<ActionRecord> {
+    return this.schedules.runNow(type, who);
+  }
+
+  deleteSchedule(type: string, who: Operator): Promise<ActionRecord> {
+    return this.schedules.delete(type, who);
   }
 
   private requireServed(queue: string): void {
-    if (!this.queues.includes(queue)) throw new Error(`the queue "${queue}" is not one of this app's (${this.queues.join(', ')})`);
+    if (!this.queues.includes(queue)) throw new Refused(`the queue "${queue}" is not one of this app's (${this.queues.join(', ')})`);
   }
 
-  private async requireKnown({ type, queue }: TaskFilter): Promise<void> {
+  /** @throws UnknownName for a type, or a queue, that nothing here declares and no task has. */
+  async requireKnown({ type, queue }: Pick<TaskFilter, 'type' | 'queue'>): Promise<void> {
     const isInLedger = async (column: 'type' | 'queue', name: string) => {
       const [row] = await this.dataSource.query<{ found: boolean }[]>(`SELECT EXISTS (SELECT FROM task WHERE ${column} = $1) AS found`, [
         name,
@@ -435,19 +448,7 @@ export class TaskAdmin {
       throw new UnknownName(`there is no queue "${queue}": this app has ${this.queues.join(', ')}, and the ledger holds no task of it`);
     }
   }
-
-  private async replacePayload(manager: EntityManager, task: TaskRecord, payload: unknown): Promise<void> {
-    const registered = this.registry.find(task.type);
-    if (!registered) throw new InvalidTask(`nothing here knows the payload of "${task.type}"`);
-    const json = await payloadJson(registered.policy, payload);
-    await manager.query('UPDATE task SET payload = $2, version = $3 WHERE id = $1', [task.id, json, registered.policy.version]);
-  }
 }
-
-/** A dead task begins again, as a new job. */
-const REVIVE = `state = 'pending', generation = generation + 1, delivery = 0, failures = 0, crashes = 0, quarantined = false, run_at = now(),
-  reason = NULL, error = NULL, error_group = '', finished_at = NULL, unique_key = COALESCE(unique_key, released_key), released_key = NULL,
-  ${withEvent("'brought back by an operator'")}`;
 
 function where(filter: TaskFilter): { sql: string; values: unknown[] } {
   const values: unknown[] = [];

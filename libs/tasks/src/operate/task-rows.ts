@@ -1,5 +1,5 @@
 import type { DataSource, EntityManager } from 'typeorm';
-import { Refused, type OperatorState, type TaskActionKind, type TaskRow } from './views.js';
+import { OPERATOR_STATES, type OperatorState, Refused, type TaskActionKind, type TaskRow } from './views.js';
 import { RUNNING } from './workers.js';
 
 /** SQL of the table `running`, for what is built on {@link STATE}. */
@@ -71,3 +71,21 @@ export const ACTIONS: Record<OperatorState, readonly TaskActionKind[]> = {
   dead: ['redrive', 'delete'],
   completed: ['delete'],
 };
+
+/** What an action is called once it is done. */
+export const PARTICIPLES: Record<TaskActionKind, string> = {
+  redrive: 'redriven',
+  delete: 'deleted',
+  cancel: 'cancelled',
+  'run now': 'told to run now',
+};
+
+/** The states that an action fits. */
+export function statesFor(kind: TaskActionKind): OperatorState[] {
+  return OPERATOR_STATES.filter((state) => ACTIONS[state].includes(kind));
+}
+
+/** Why an action does not fit: `it is delayed, and only what is dead can be redriven`. */
+export function unfit(kind: TaskActionKind, state: OperatorState): string {
+  return `it is ${state}, and only what is ${statesFor(kind).join(' or ')} can be ${PARTICIPLES[kind]}`;
+}

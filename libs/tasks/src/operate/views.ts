@@ -368,20 +368,20 @@ export interface TaskConsole {
   checkPayload(id: string, payload: unknown): Promise<string | undefined>;
   /** Acts on up to 1,000 tasks. @param options.payload with `redrive` of one task: what to run it with. */
   act(kind: TaskActionKind, tasks: readonly Seen[], who: Operator, options?: { payload?: unknown }): Promise<ActionResult>;
-  /** The dry run of an action on all that match, which `redrive` requires to be dead, `delete` dead or completed, `run now` delayed, `cancel` none of these two. */
+  /** The dry run of an action on all that match, which `redrive` requires to be dead, `delete` dead or completed, `run now` delayed, `cancel` neither dead nor completed. */
   plan(kind: TaskActionKind, search: TaskSearch): Promise<Plan>;
   /** Begins what was planned and returns at once; the record says how far it is. @param options.rate at most so many tasks a second. */
-  carryOut(token: string, who: Operator, options?: { rate?: number }): Promise<ActionRecord>;
+  carryOut(token: string, who: Operator, options?: { rate?: number | undefined }): Promise<ActionRecord>;
   /** Ends a bulk action before its end. */
   stopAction(id: number): Promise<void>;
   action(id: number): Promise<ActionRecord | undefined>;
   /** The newest first. @param options.before the id of the last one of the page before. @param options.limit at most 200; default 50. */
-  actions(options?: { before?: number; limit?: number }): Promise<ActionRecord[]>;
+  listActions(options?: { before?: number | undefined; limit?: number | undefined }): Promise<ActionRecord[]>;
 
-  pauseQueue(queue: string, who: Operator): Promise<ActionRecord>;
-  resumeQueue(queue: string, who: Operator): Promise<ActionRecord>;
+  pause(queue: string, who: Operator): Promise<ActionRecord>;
+  resume(queue: string, who: Operator): Promise<ActionRecord>;
 
-  schedules(): Promise<ScheduleView[]>;
+  listSchedules(): Promise<ScheduleView[]>;
   pauseSchedule(type: string, who: Operator): Promise<ActionRecord>;
   resumeSchedule(type: string, who: Operator): Promise<ActionRecord>;
   /** The record's `taskId` is the task's that was distributed. */

@@ -6,6 +6,7 @@ import { IndexReadyTasks1764000000041 } from './1764000000041-index-ready-tasks.
 import { ShowWorkers1764000000050 } from './1764000000050-show-workers.js';
 import { RecordStatistics1764000000051 } from './1764000000051-record-statistics.js';
 import { IndexWhatOperatorsSee1764000000052 } from './1764000000052-index-what-operators-see.js';
+import { RecordActions1764000000053 } from './1764000000053-record-actions.js';
 
 /** The engine’s, for the `migrations` of a data source, in the order in which they run. One that has been released is never edited. */
 export const taskMigrations = [
@@ -17,4 +18,5 @@ export const taskMigrations = [
   ShowWorkers1764000000050,
   RecordStatistics1764000000051,
   IndexWhatOperatorsSee1764000000052,
+  RecordActions1764000000053,
 ];

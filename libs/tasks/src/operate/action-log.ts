@@ -1,0 +1,101 @@
+import type { DataSource, EntityManager } from 'typeorm';
+import { describeError } from '@app/redaction';
+import type { ActionKind, ActionRecord, Operator } from './views.js';
+
+/** An action of which its process has said nothing for so long is over. Milliseconds; more than an action takes for its slowest step. */
+const SILENCE = 60_000;
+
+/** How long actions are kept. Days. */
+export const KEPT_DAYS = 90;
+
+const MOST_WHO = 200;
+const MOST_TEXT = 1_000;
+const MOST_LISTED = 200;
+
+const COLUMNS = `id, at, who, kind, text, task_id AS "taskId", queue, type, search,
+  CASE WHEN state = 'running' AND heard_at < now() - ${SILENCE} * interval '1 ms' THEN 'interrupted' ELSE state END AS state,
+  total, done, refused, rate, error, finished_at AS "finishedAt"`;
+
+/** What an action is for. */
+export type Target = Partial<Pick<ActionRecord, 'taskId' | 'queue' | 'type' | 'search' | 'total' | 'rate'>>;
+
+/** What operators have done: each action is recorded before it begins, and what came of it when it ends. */
+export class ActionLog {
+  constructor(private readonly dataSource: DataSource) {}
+
+  /** Records an action that begins. @param text in a sentence what it is. */
+  async begin(
+    kind: ActionKind,
+    who: Operator,
+    text: string,
+    { taskId = null, queue = null, type = null, search = null, total = 1, rate = null }: Target,
+    manager: Pick<EntityManager, 'query'> = this.dataSource.manager,
+  ): Promise<ActionRecord> {
+    const [record] = await manager.query<[ActionRecord]>(
+      `INSERT INTO task_action (kind, who, text, task_id, queue, type, search, total, rate) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+       RETURNING ${COLUMNS}`,
+      [kind, who.slice(0, MOST_WHO).toWellFormed(), text.slice(0, MOST_TEXT).toWellFormed(), taskId, queue, type, search, total, rate],
+    );
+    return record;
+  }
+
+  /** Says how far an action is. @returns false when it has been stopped. */
+  async advance(id: number, done: number, refused: number): Promise<boolean> {
+    const [, count] = await this.dataSource.query<[unknown, number]>(
+      `UPDATE task_action SET done = $2, refused = $3, total = GREATEST(total, $2::int + $3::int), heard_at = now() WHERE id = $1 AND state = 'running'`,
+      [id, done, refused],
+    );
+    return count > 0;
+  }
+
+  /** Records how an action has ended; one that has been stopped stays so. */
+  async end(
+    id: number,
+    { state = 'done', done, refused = 0, error }: { state?: ActionRecord['state']; done: number; refused?: number; error?: unknown },
+    manager: Pick<EntityManager, 'query'> = this.dataSource.manager,
+  ): Promise<ActionRecord> {
+    const message = error === undefined ? null : describeError(error).message.slice(0, MOST_TEXT).toWellFormed();
+    const [[record]] = await manager.query<[[ActionRecord], number]>(
+      `UPDATE task_action SET state = CASE WHEN state = 'running' THEN $2 ELSE state END, done = $3, refused = $4, error = $5, finished_at = now(), heard_at = now()
+       WHERE id = $1 RETURNING ${COLUMNS}`,
+      [id, state, done, refused, message],
+    );
+    return record;
+  }
+
+  /** Has a bulk action end before its next step. */
+  async stop(id: number): Promise<void> {
+    await this.dataSource.query(`UPDATE task_action SET state = 'stopped' WHERE id = $1 AND state = 'running' AND search IS NOT NULL`, [
+      id,
+    ]);
+  }
+
+  async find(id: number): Promise<ActionRecord | undefined> {
+    const [record] = await this.dataSource.query<ActionRecord[]>(`SELECT ${COLUMNS} FROM task_action WHERE id = $1`, [id]);
+    return record;
+  }
+
+  async list({ before, limit = 50 }: { before?: number | undefined; limit?: number | undefined } = {}): Promise<ActionRecord[]> {
+    return this.dataSource.query(`SELECT ${COLUMNS} FROM task_action WHERE $1::int IS NULL OR id < $1 ORDER BY id DESC LIMIT $2`, [
+      before ?? null,
+      Math.max(1, Math.min(MOST_LISTED, Math.trunc(limit))),
+    ]);
+  }
+
+  /** Records what an action that is one step does. @param name in a sentence what it is. */
+  async record(kind: ActionKind, who: Operator, name: string, target: Target, work: () => Promise<Target | void>): Promise<ActionRecord> {
+    const { id } = await this.begin(kind, who, name, target);
+    try {
+      const found = await work();
+      if (found?.taskId) await this.dataSource.query(`UPDATE task_action SET task_id = $2 WHERE id = $1`, [id, found.taskId]);
+      return await this.end(id, { done: 1 });
+    } catch (error) {
+      // Whatever the step has thrown is told to the operator; that it failed is recorded, unless the database is what fails.
+      await this.end(id, { state: 'failed', done: 0, error }).catch(() => undefined);
+      throw error;
+    }
+  }
+}
+
+/** Deletes the actions that have been kept for long enough, along their index. */
+export const PURGE_ACTIONS = `DELETE FROM task_action WHERE at < now() - interval '${KEPT_DAYS} days'`;

@@ -1,0 +1,3 @@
+import { describeActions } from './actions.suite.js';
+
+describeActions('redis');
