@@ -16,7 +16,7 @@ const DEVELOPMENT_PASSWORD = 'waybill-operator';
 /** Who gets in does not depend on which tasks there are. */
 const tasks = {
   names: () => Promise.resolve({ types: ['account.greet'], queues: ['default'] }),
-  pauseQueue: (queue: string, who: string) => Promise.resolve({ queue, who }),
+  pause: (queue: string, who: string) => Promise.resolve({ queue, who }),
 } as unknown as TaskConsole;
 
 const servers: FastifyInstance[] = [];

@@ -34,11 +34,13 @@ export function useConnection(): { failure: Failure | undefined; since: number }
 /**
  * An answer of the server, asked for again `every` so many milliseconds after the last
  * one came, for as long as the page is looked at.
+ *
+ * @param every the same at each call; a function is told how long the last answer took to come.
  */
 export function useLive<Name extends keyof Queries>(
   name: Name,
   input: Queries[Name]['input'],
-  every: number,
+  every: number | ((took: number) => number),
 ): Live<Wire<Queries[Name]['answer']>> {
   const key = JSON.stringify(input);
   const [state, setState] = useState<{ key: string; data?: Wire<Queries[Name]['answer']>; failure?: Failure }>({ key });
@@ -50,6 +52,7 @@ export function useLive<Name extends keyof Queries>(
     const look = async () => {
       clearTimeout(timer);
       const mine = (turn += 1);
+      const begin = performance.now();
       try {
         const data = await ask(name, JSON.parse(key) as Queries[Name]['input']);
         if (isOver || mine !== turn) return;
@@ -62,7 +65,8 @@ export function useLive<Name extends keyof Queries>(
         const isAway = failure.status === 0 || failure.status >= 500;
         tell(isAway ? failure : undefined);
       }
-      if (!document.hidden) timer = setTimeout(look, every);
+      const wait = typeof every === 'number' ? every : every(performance.now() - begin);
+      if (!document.hidden) timer = setTimeout(look, wait);
     };
     const onVisibility = () => {
       clearTimeout(timer);

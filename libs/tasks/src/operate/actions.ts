@@ -126,12 +126,16 @@ export class Actions {
     return isRunning;
   }
 
-  /** The dry run of an action on all that match: how many those are, and the leave to carry it out on nothing that is newer. */
-  async plan(kind: TaskActionKind, given: TaskSearch): Promise<Plan> {
+  /**
+   * The dry run of an action on all that match: how many those are, and the leave to carry it out on nothing that is newer.
+   *
+   * @param options.whole counts all of them, for as long as that takes.
+   */
+  async plan(kind: TaskActionKind, given: TaskSearch, { whole = false }: { whole?: boolean } = {}): Promise<Plan> {
     const [{ before }] = await this.dataSource.query<[{ before: string }]>('SELECT now()::text AS before');
     const search = meant(kind, given);
     const walk = this.walk({ kind, search, before });
-    const { ids, exact } = await firstTasks(walk);
+    const { ids, exact } = await firstTasks(walk, whole);
     const count = { count: exact ? ids.length : Math.max(ids.length, await walk.estimate()), exact };
     const skipped = kind === 'redrive' ? await this.changes.countKeyless(ids) : 0;
     const planned: Planned = { kind, search, before, total: count.count };

@@ -231,16 +231,17 @@ export async function searchTasks(
   return { tasks, order: walk.order, ...(next !== undefined && { next }), ...(searchedTo && { searchedTo }) };
 }
 
-/** The first that match, up to 10,000 of them and for up to a second, and whether those are all. */
-export async function firstTasks(walk: Walk): Promise<{ ids: string[]; exact: boolean }> {
-  const until = performance.now() + BUDGET;
+/** The first that match, up to 10,000 of them and for up to a second, or else the `whole`, and whether those are all. */
+export async function firstTasks(walk: Walk, whole: boolean): Promise<{ ids: string[]; exact: boolean }> {
+  const until = whole ? Number.POSITIVE_INFINITY : performance.now() + BUDGET;
+  const most = whole ? Number.POSITIVE_INFINITY : COUNTED;
   let from: Position | undefined;
   const ids: string[] = [];
   for (;;) {
-    const { fitting, end } = await walk.slice(from, SLICE, COUNTED + 1 - ids.length);
-    ids.push(...fitting.map(({ id }) => id));
-    if (end === undefined && ids.length <= COUNTED) return { ids, exact: true };
-    if (ids.length > COUNTED || performance.now() > until) return { ids: ids.slice(0, COUNTED), exact: false };
+    const { fitting, end } = await walk.slice(from, SLICE, Math.min(SLICE, most + 1 - ids.length));
+    for (const { id } of fitting) ids.push(id);
+    if (end === undefined && ids.length <= most) return { ids, exact: true };
+    if (ids.length > most || performance.now() > until) return { ids: ids.slice(0, COUNTED), exact: false };
     from = end;
   }
 }

@@ -300,7 +300,7 @@ export class TaskAdmin implements TaskConsole, BeforeApplicationShutdown {
     }: By & { dryRun?: boolean | undefined; rate?: number | undefined; onProgress?: (done: number) => void } = {},
   ): Promise<{ done: number; refused: number }> {
     await this.requireKnown(search);
-    const { token, count, skipped } = await this.plan(kind, search);
+    const { token, count, skipped } = await this.actions.plan(kind, search, { whole: dryRun === true });
     return dryRun ? { done: count.count - skipped, refused: skipped } : this.actions.finish(token, who, options);
   }
 
