@@ -197,7 +197,7 @@ describe('every app ends within its bound when it is told to', () => {
         return [why, await measure(Promise.all([worker.stop(30_000, signal), worker.stop(30_000, signal)]))];
       };
       const ends = Object.entries(addresses).map(([why, address], index) => turns(end, why, address, index));
-      const command = waybill.run('tasks', { REDIS_ADDRESS: addresses['no answer'] }, ['queues']);
+      const command = waybill.run('tasks', { REDIS_ADDRESS: addresses['no answer'] }, ['resume', 'critical']);
       expect(Object.fromEntries(await Promise.all(ends))).toEqual(
         Object.fromEntries(Object.keys(addresses).map((why) => [why, { code: [0, 0], inTime: true }])),
       );

@@ -14,7 +14,11 @@ export class Kept<T> {
   private answer: Promise<T> | undefined;
   private until = 0;
 
-  constructor(private readonly find: () => Promise<T>) {}
+  /** @param most how long an answer is kept at most; less than usual where what takes long is not the database. */
+  constructor(
+    private readonly find: () => Promise<T>,
+    private readonly most = MOST,
+  ) {}
 
   get(): Promise<T> {
     if (this.answer && performance.now() < this.until) return this.answer;
@@ -25,7 +29,7 @@ export class Kept<T> {
     answer.then(
       () => {
         const end = performance.now();
-        if (this.answer === answer) this.until = end + Math.min(MOST, Math.max(LEAST, (end - begin) / SHARE));
+        if (this.answer === answer) this.until = end + Math.min(this.most, Math.max(LEAST, (end - begin) / SHARE));
       },
       // Whoever waits for it is told; the next one asks anew.
       () => {

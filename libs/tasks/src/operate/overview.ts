@@ -9,6 +9,9 @@ import type { Count, DeadGroup, Overview, Problem, QueueView, Series, SeriesRang
 import { findWorkers } from './workers.js';
 import { escapeLiteral } from 'pg';
 
+/** How long it is believed that Redis is away, or there. Milliseconds. */
+const TROUBLE_KEPT = 1_000;
+
 /** How many groups of the dead are found, and how many of them are shown. */
 const MOST_GROUPS = 1_000;
 const SHOWN_GROUPS = 200;
@@ -20,7 +23,7 @@ const SPANS: Record<SeriesRange, readonly [span: number, count: number]> = { hou
 export class Overviews {
   private readonly counts = new Kept(() => countQueues(this.dataSource, this.options.queueNames));
   private readonly groups = new Kept(() => this.findGroups());
-  private readonly troubles = new Kept(() => this.dispatch.trouble());
+  private readonly troubles = new Kept(() => this.dispatch.trouble(), TROUBLE_KEPT);
   private readonly series = new Map<string, Kept<Series>>();
 
   constructor(
@@ -66,6 +69,11 @@ export class Overviews {
       .toSorted((a, b) => b.weight - a.weight || (a.queue < b.queue ? -1 : 1));
     const late = schedules.filter((schedule) => isLate(schedule, at));
     return { at, dispatcher: this.dispatch.name, queues, problems: problemsOf(living, queues, late, trouble) };
+  }
+
+  /** Why the dispatcher takes no tasks now; undefined when it does. */
+  trouble(): Promise<string | undefined> {
+    return this.troubles.get();
   }
 
   chart(range: SeriesRange, queue?: string): Promise<Series> {

@@ -155,7 +155,12 @@ export class TaskAdmin implements TaskConsole, BeforeApplicationShutdown {
 
   /** One task with its whole story, without its payload; undefined when the ledger has none of that id: then it is done, was cancelled, or never was. */
   page(id: string): Promise<TaskPage | undefined> {
-    return findPage(this.dataSource, id, (type) => this.registry.find(type) !== undefined);
+    return findPage(
+      this.dataSource,
+      id,
+      (type) => this.registry.find(type) !== undefined,
+      () => this.overviews.trouble(),
+    );
   }
 
   /** Types and queues to choose from: those that this app knows, and those of tasks that are to run or are dead; at most 200 each. */

@@ -6,8 +6,17 @@ import { ACTIONS, findRows } from './task-rows.js';
 import type { TaskPage, TaskRow, TimelineEntry } from './views.js';
 import { findWorkers } from './workers.js';
 
-/** The whole story of a task; undefined when the ledger has none of that id. @param isKnown whether this app knows a type. */
-export async function findPage(dataSource: DataSource, id: string, isKnown: (type: string) => boolean): Promise<TaskPage | undefined> {
+/**
+ * The whole story of a task; undefined when the ledger has none of that id.
+ *
+ * @param isKnown whether this app knows a type. @param trouble why the dispatcher takes no tasks now.
+ */
+export async function findPage(
+  dataSource: DataSource,
+  id: string,
+  isKnown: (type: string) => boolean,
+  trouble: () => Promise<string | undefined>,
+): Promise<TaskPage | undefined> {
   // Both of one moment: between the two a task may die, and its story would be that of one that has not.
   const [record, row] = await dataSource.transaction('REPEATABLE READ', async (manager) => {
     const [row] = await findRows(manager, [id]);
@@ -36,14 +45,18 @@ export async function findPage(dataSource: DataSource, id: string, isKnown: (typ
     keepUntil,
     concerns: idsOf(record.payload),
     payloadShape: shapeOf(record.payload),
-    explanation: whatIsNext(record, row, { isPaused, isServed }),
+    explanation: whatIsNext(record, row, { isPaused, isServed, trouble: row.state === 'ready' ? await trouble() : undefined }),
     known: isKnown(record.type),
     actions: [...ACTIONS[row.state]],
   };
 }
 
 /** What happens next with a task, and why. */
-function whatIsNext(record: TaskRecord, row: TaskRow, queue: { isPaused: boolean; isServed: boolean }): string {
+function whatIsNext(
+  record: TaskRecord,
+  row: TaskRow,
+  queue: { isPaused: boolean; isServed: boolean; trouble: string | undefined },
+): string {
   switch (row.state) {
     case 'dead':
       return `buried: ${record.reason ?? 'unknown'}; it runs again only when it is redriven`;
@@ -63,6 +76,7 @@ function whatIsNext(record: TaskRecord, row: TaskRow, queue: { isPaused: boolean
     }
     case 'ready':
       if (queue.isPaused) return 'its queue is paused';
+      if (queue.trouble !== undefined) return `the dispatcher does not answer: ${queue.trouble}`;
       if (!queue.isServed) return 'no living worker serves its queue';
       return record.quarantined ? 'its worker was lost; it waits to run alone' : 'it waits for a free slot';
   }
