@@ -126,7 +126,7 @@ export function describeConsole(dispatcher: Dispatcher): void {
       const queue = page.getByRole('article', { name: 'Queue critical' });
       await queue.getByText('weight 10').waitFor();
       await expect
-        .poll(() => queue.locator('dd').allInnerTexts(), { timeout: 20_000 })
+        .poll(() => queue.locator('dd').allInnerTexts(), { timeout: 40_000 })
         .toEqual(['0', '0', '0', expect.stringMatching(/^[1-9]/)]);
       const died = page.getByRole('region', { name: 'Died in the last day' });
       await died

@@ -3,6 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type AppProcess, ERROR, WARN } from '../support/app-process.js';
 import { Code } from '../support/callers.js';
 import { type Dispatcher, isAvailable } from '../support/engine.js';
+import { freePort } from '../../scripts/stack/ports.ts';
+import { ConsoleClient } from '../support/console.js';
 import { eventually } from '../support/eventually.js';
 import { somebody } from '../support/people.js';
 import { PrivatePostgres } from '../support/private-postgres.js';
@@ -17,7 +19,10 @@ export function describeDatabaseOutage(dispatcher: Dispatcher): void {
   describe.skipIf(!isAvailable(dispatcher))(`an outage of Postgres, with the queues in ${dispatcher}`, { timeout: 120_000 }, () => {
     let postgres: PrivatePostgres;
     let waybill: Waybill;
+    let port: number;
+    const password = 'a password of operators';
     beforeAll(async () => {
+      port = await freePort();
       postgres = await PrivatePostgres.start();
       waybill = await Waybill.create(dispatcher, { database: postgres.database() });
       expect(await waybill.run('migrate').end()).toBe(0);
@@ -34,7 +39,7 @@ export function describeDatabaseOutage(dispatcher: Dispatcher): void {
     it('from the start: both apps wait, say so once, and come up when it does', async () => {
       await postgres.stop();
       const api = waybill.run('api');
-      const worker = waybill.run('worker');
+      const worker = waybill.run('worker', { CONSOLE_PORT: String(port), CONSOLE_PASSWORD: password });
       for (const app of [api, worker]) {
         expect(await app.line(({ msg }) => WAITING.test(msg))).toMatchObject({
           level: WARN,
@@ -66,8 +71,17 @@ export function describeDatabaseOutage(dispatcher: Dispatcher): void {
       await eventually(() => waybill.mail.triesTo(before.email).length === 1);
       const { token } = waybill.mail.triesTo(before.email)[0]!.mail!;
       await eventually(async () => (await waybill.ledger())[0]?.failures === 1);
+      const operator = await ConsoleClient.logIn(`http://127.0.0.1:${port}`, password);
+      expect((await operator.ask('overview', {})).queues).toHaveLength(2);
 
       await postgres.stop();
+      await eventually(() =>
+        operator.ask('schedules', {}).then(
+          () => false,
+          ({ message }: Error) => message === '503: the database does not answer',
+        ),
+      );
+      await expect(operator.command('pauseQueue', { queue: 'default' })).rejects.toThrow('503: the database does not answer');
       for (const caller of waybill.callers) {
         const begin = performance.now();
         expect(await caller.call(createUser, somebody())).toMatchObject({
@@ -92,6 +106,7 @@ export function describeDatabaseOutage(dispatcher: Dispatcher): void {
 
       await postgres.start();
       await eventually(async () => (await statusOf('/readyz')) === 200, 10_000);
+      expect((await operator.ask('overview', {})).queues).toMatchObject([{ paused: false }, { paused: false }]);
       const after = somebody();
       for (const caller of waybill.callers) {
         expect((await caller.call(createUser, caller.transport === 'http' ? after : somebody())).code).toBe(Code.OK);

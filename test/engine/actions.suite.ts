@@ -14,11 +14,14 @@ const calls: string[] = [];
 /** The keys whose tasks succeed; all others are buried, or fail where it is said so. */
 const good = new Set<string>();
 const failing = new Set<string>();
+/** What the tasks of a key wait for. */
+const holding = new Map<string, Promise<void>>();
 
 @Injectable()
 @Task({ type: 'actions.parcel', payload, maxRetry: 3, backoff: { type: 'fixed', delay: 3_600_000 } })
 class Parcel implements TaskHandler<Payload> {
   async handle({ key }: Payload): Promise<void> {
+    await holding.get(key);
     calls.push(key);
     if (good.has(key)) return;
     if (failing.has(key)) throw new Error('the carrier does not answer');
@@ -155,6 +158,8 @@ export function describeActions(dispatcher: Dispatcher): void {
       expect(await admin.checkPayload(id, { key: 7 })).toMatch(/does not fit "actions.parcel"/);
       expect(await admin.checkPayload(id, { key: 'new' })).toBeUndefined();
       expect((await admin.act('redrive', [{ id }], 'Ada', { payload: { key: 7 } })).refused[0]!.why).toMatch(/does not fit/);
+      const kept = (await admin.act('redrive', [{ id }], 'Ada', { payload: { key: 'new', note: 'for [address]' } })).refused;
+      expect(kept[0]!.why).toMatch(/^the payload.note still holds what stands for what you do not see/);
       expect((await admin.page(id))?.state).toBe('dead');
       good.add('new');
       expect(await admin.act('redrive', [{ id }], 'Ada', { payload: { key: 'new' } })).toMatchObject({ done: 1 });
@@ -195,6 +200,43 @@ export function describeActions(dispatcher: Dispatcher): void {
         // What was planned is done: once more there is nothing left of it.
         expect(await ended((await admin.carryOut(plan.token, 'Ada')).id)).toMatchObject({ state: 'done', done: 0 });
         expect(await dead()).toBe(1);
+      });
+
+      it('take none that comes to match after the dry run by getting older', async () => {
+        await kill(3);
+        const { token, count } = await admin.plan('delete', { ...search, state: 'dead', olderThan: 1_000 });
+        expect(count).toEqual({ count: 0, exact: true });
+        await eventually(async () => (await admin.plan('delete', { ...search, olderThan: 1_000 })).count.count === 3);
+        expect(await ended((await admin.carryOut(token, 'Ada')).id)).toMatchObject({ state: 'done', done: 0, refused: 0 });
+        expect(await dead()).toBe(3);
+      });
+
+      it('leave what has begun since it was to be cancelled while it waited', async () => {
+        const { promise, resolve: letGo } = Promise.withResolvers<void>();
+        holding.set('held', promise);
+        const { id } = await tasks.distribute(Parcel, { key: 'held' }, { processIn: '1h' });
+        await eventually(async () => (await admin.page(id))?.state === 'delayed');
+        const { token } = await admin.plan('cancel', { type: 'actions.parcel', state: 'delayed' });
+        // As if its time had come: an operator would leave a trace.
+        await other.act('run now', [{ id }], 'Ben');
+        await engine.database.query(`UPDATE task SET history = '[]' WHERE id = $1`, [id]);
+        await eventually(async () => (await admin.page(id))?.state === 'running');
+        expect(await ended((await admin.carryOut(token, 'Ada')).id)).toMatchObject({ state: 'done', done: 0 });
+        good.add('held');
+        letGo();
+        await gone(id);
+        expect(calls).toContain('held');
+      });
+
+      it('say about how many they are where that was not counted, and leave the tasks of which the search says more', async () => {
+        await engine.database.query('ANALYZE task');
+        await kill(10_500);
+        await engine.database.query('ANALYZE task');
+        const plan = await admin.plan('delete', { ...search, error: 'STREET' });
+        expect(plan.count.exact).toBe(false);
+        expect(plan.text).toMatch(/^Delete about \d+ tasks/);
+        expect(await ended((await admin.carryOut(plan.token, 'Ada')).id)).toMatchObject({ state: 'done', done: 10_500, refused: 0 });
+        expect(await dead()).toBe(0);
       });
 
       it('leave the tasks whose unique key another one has', async () => {

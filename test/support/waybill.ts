@@ -29,6 +29,9 @@ export interface LedgerRow {
   readonly payload: { readonly userId?: string };
 }
 
+/** How long an app may take to start: several of them do at once, and load all of Nest. Milliseconds. */
+const START = 60_000;
+
 /** The whole system, deployed for one test file: the real apps as processes, their database, and a mail server. */
 export class Waybill {
   /** Every process that was started, also those that have ended. */
@@ -121,14 +124,14 @@ export class Waybill {
     await eventually(async () => {
       if (!api.isRunning) throw new Error(`the api has ended:\n${api.output}`);
       return (await this.fetch('/readyz')).ok;
-    });
+    }, START);
     await this.grpc.ready(10_000);
   }
 
   /** Resolves when it takes tasks. */
   async startWorker(environment: Readonly<Record<string, string>> = {}): Promise<AppProcess> {
     const worker = this.run('worker', environment);
-    await worker.line(({ msg }) => msg === 'task processor started');
+    await worker.line(({ msg }) => msg === 'task processor started', START);
     return worker;
   }
 

@@ -90,7 +90,8 @@ export class ConsoleApi {
       },
       plan: { input: z.strictObject({ kind, search }), answer: ({ kind, search }) => tasks.plan(kind, search) },
       carryOut: {
-        input: z.strictObject({ token: text, rate: z.number().min(0.1).max(100_000).optional() }),
+        // It holds the search.
+        input: z.strictObject({ token: z.string().min(1).max(64_000), rate: z.number().min(0.1).max(100_000).optional() }),
         answer: ({ token, rate }, who) => tasks.carryOut(token, who, { rate }),
       },
       stopAction: {

@@ -86,7 +86,8 @@ export async function startConsole(config: Config, tasks: TaskConsole): Promise<
   });
   server.setErrorHandler((error, _request, reply) => {
     const { status, message } = refusalOf(error);
-    if (status >= 500) logger.error({ err: error }, message);
+    // What is away is told by whoever waits for it.
+    if (status === 500) logger.error({ err: error }, message);
     return reply.code(status).send({ message });
   });
   server.setNotFoundHandler((_request, reply) => reply.code(404).send({ message: 'there is no such page' }));

@@ -1,5 +1,5 @@
 import type { DataSource, EntityManager } from 'typeorm';
-import { describeError } from '@app/redaction';
+import { describeError, redact, scrub } from '@app/redaction';
 import type { ActionKind, ActionRecord, Operator } from './views.js';
 
 /** An action of which its process has said nothing for so long is over. Milliseconds; more than an action takes for its slowest step. */
@@ -9,7 +9,7 @@ const SILENCE = 60_000;
 export const KEPT_DAYS = 90;
 
 const MOST_WHO = 200;
-const MOST_TEXT = 1_000;
+const MOST_TEXT = 2_000;
 const MOST_LISTED = 200;
 
 const COLUMNS = `id, at, who, kind, text, task_id AS "taskId", queue, type, search,
@@ -34,7 +34,8 @@ export class ActionLog {
     const [record] = await manager.query<[ActionRecord]>(
       `INSERT INTO task_action (kind, who, text, task_id, queue, type, search, total, rate) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
        RETURNING ${COLUMNS}`,
-      [kind, who.slice(0, MOST_WHO).toWellFormed(), text.slice(0, MOST_TEXT).toWellFormed(), taskId, queue, type, search, total, rate],
+      // What an operator has searched for may be an address.
+      [kind, who.slice(0, MOST_WHO).toWellFormed(), scrub(text, MOST_TEXT), taskId, queue, type, search && redact(search), total, rate],
     );
     return record;
   }

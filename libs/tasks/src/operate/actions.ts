@@ -1,5 +1,6 @@
 import { redact } from '@app/redaction';
 import type { DataSource } from 'typeorm';
+import { setTimeout } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { DispatcherUnavailable } from '../dispatch/redis/answered.js';
 import { InvalidTask } from '../declare/errors.js';
@@ -7,7 +8,7 @@ import { payloadJson } from '../declare/json.js';
 import { TaskRecord } from '../ledger/task-record.entity.js';
 import type { TaskRegistry } from '../run/registry.js';
 import { ActionLog } from './action-log.js';
-import type { Changes } from './changes.js';
+import type { ChangeOptions, Changes } from './changes.js';
 import { describeTasks } from './operator-texts.js';
 import { check, firstTasks, type Position, Walk } from './search.js';
 import { PARTICIPLES, statesFor } from './task-rows.js';
@@ -25,9 +26,12 @@ import {
 
 /** How many tasks are chosen one by one at most. */
 const MOST_CHOSEN = 1_000;
-/** How many tasks one step of a bulk action looks at, and acts on. */
-const LOOKED_AT = 20_000;
+/** After how many of them the record says how far it is. */
+const ADVANCE_EACH = 50;
+/** How many tasks one step of a bulk action acts on at most; how many times as many it looks at, and when few of them match, at most. */
 const CHUNK = 1_000;
+const LOOKED_AT = 4;
+const MOST_LOOKED_AT = 20_000;
 /** How many bulk actions one process carries out at once. */
 const MOST_AT_ONCE = 4;
 /** How long what a dry run has found may be carried out. Milliseconds. */
@@ -50,12 +54,15 @@ interface Planned {
   /** When it was looked at, as Postgres writes a time. */
   before: string;
   total: number;
+  /** Whether that was counted. */
+  exact: boolean;
 }
 
 /** What operators do with tasks, chosen ones or all that match, and what of it is recorded. */
 export class Actions {
   private readonly running = new Map<number, Promise<void>>();
-  private isStopping = false;
+  private begun = 0;
+  private readonly stopping = new AbortController();
 
   constructor(
     private readonly dataSource: DataSource,
@@ -67,7 +74,7 @@ export class Actions {
 
   /** Has what this process carries out end after its step, and waits for that. */
   async stop(): Promise<void> {
-    this.isStopping = true;
+    this.stopping.abort();
     await Promise.all(this.running.values());
   }
 
@@ -83,7 +90,8 @@ export class Actions {
     const refused: ActionResult['refused'] = [];
     let done = 0;
     try {
-      for (const { id, seen } of tasks) {
+      for (const [index, { id, seen }] of tasks.entries()) {
+        if (index % ADVANCE_EACH === ADVANCE_EACH - 1) await this.log.advance(action, done, refused.length);
         try {
           await this.changes.one(kind, id, { seen, payload });
           done += 1;
@@ -91,7 +99,9 @@ export class Actions {
           const isAway = error instanceof DispatcherUnavailable;
           if (isAway && done === 0 && refused.length === 0) throw error;
           if (!isAway && !isRefusal(error)) throw error;
-          refused.push({ id, why: (error as Error).message });
+          // Each of the others would wait for as long, and in vain.
+          for (const { id } of isAway ? tasks.slice(index) : [tasks[index]!]) refused.push({ id, why: (error as Error).message });
+          if (isAway) break;
         }
       }
     } catch (error) {
@@ -135,16 +145,16 @@ export class Actions {
     const [{ before }] = await this.dataSource.query<[{ before: string }]>('SELECT now()::text AS before');
     const search = meant(kind, given);
     const walk = this.walk({ kind, search, before });
-    const { ids, exact } = await firstTasks(walk, whole);
-    const count = { count: exact ? ids.length : Math.max(ids.length, await walk.estimate()), exact };
+    const { ids, count: counted, exact } = await firstTasks(walk, whole);
+    const count = { count: exact ? counted : Math.max(counted, await walk.estimate()), exact };
     const skipped = kind === 'redrive' ? await this.changes.countKeyless(ids) : 0;
-    const planned: Planned = { kind, search, before, total: count.count };
+    const planned: Planned = { kind, search, before, total: count.count, exact };
     return {
       kind,
       token: Buffer.from(JSON.stringify(planned)).toString('base64url'),
       count,
       skipped,
-      text: textOf(planned, exact),
+      text: textOf(planned),
     };
   }
 
@@ -174,19 +184,19 @@ export class Actions {
       [planned.before],
     );
     if (age > PLAN_HOLDS) throw new Refused('the dry run was more than an hour ago: do it again');
-    if (this.isStopping) throw new Refused('this process ends: try again in a moment');
-    if (this.running.size >= MOST_AT_ONCE) {
+    if (this.stopping.signal.aborted) throw new Refused('this process ends: try again in a moment');
+    if (this.begun >= MOST_AT_ONCE) {
       throw new Refused(`${MOST_AT_ONCE} actions on all that match are being carried out here: wait for one of them, or stop it`);
     }
     const { kind, search, total } = planned;
-    const record = await this.log.begin(kind, who, textOf(planned, true), {
-      search,
-      total,
-      rate: rate ?? null,
-      queue: search.queue ?? null,
-      type: search.type ?? null,
+    this.begun += 1;
+    const target = { search, total, rate: rate ?? null, queue: search.queue ?? null, type: search.type ?? null };
+    const record = await this.log.begin(kind, who, textOf(planned), target).catch((error: unknown) => {
+      this.begun -= 1;
+      throw error;
     });
     const work = this.carry(record.id, planned, rate, onProgress).finally(() => {
+      this.begun -= 1;
       this.running.delete(record.id);
       this.onChange();
     });
@@ -238,40 +248,46 @@ export class Actions {
     rate: number | undefined,
     onProgress: ((done: number) => void) | undefined,
   ): Promise<void> {
-    const { kind, before } = planned;
+    const { kind, search, before } = planned;
+    const { signal } = this.stopping;
     const chunk = rate === undefined ? CHUNK : Math.max(1, Math.min(CHUNK, Math.ceil(rate / 4)));
     const begin = performance.now();
     let [done, refused] = [0, 0];
     try {
       const walk = this.walk(planned);
       let from: Position | undefined;
+      let size = LOOKED_AT * chunk;
       for (;;) {
-        const { fitting, end } = await walk.slice(from, LOOKED_AT, chunk);
+        const { fitting, end } = await walk.slice(from, size, chunk);
+        // Where few fit, more are looked at the next time.
+        size = fitting.length < chunk ? Math.min(MOST_LOOKED_AT, size * 4) : LOOKED_AT * chunk;
         const ids = fitting.map(({ id }) => id);
         const changed = ids.length === 0 ? new Set() : await this.changes.atOnce(kind, ids, before);
         done += changed.size;
         for (const id of ids.filter((id) => !changed.has(id))) {
-          if (await this.didChange(kind, id, before)) done += 1;
+          if (signal.aborted) break;
+          if (await this.didChange(kind, id, { before, state: search.state })) done += 1;
           else refused += 1;
         }
         onProgress?.(done + refused);
         const goesOn = await this.log.advance(action, done, refused);
         if (end === undefined || !goesOn) break;
-        if (this.isStopping) return void (await this.log.end(action, { state: 'interrupted', done, refused }));
-        from = end;
         const ahead = rate === undefined ? 0 : ((done + refused) / rate) * 1_000 - (performance.now() - begin);
-        if (ahead > 0) await new Promise((resolve) => setTimeout(resolve, ahead));
+        // The signal ends the wait.
+        if (ahead > 0) await setTimeout(ahead, undefined, { signal }).catch(() => undefined);
+        if (signal.aborted) return void (await this.log.end(action, { state: 'interrupted', done, refused }));
+        from = end;
       }
-      await this.log.end(action, { done, refused });
+      await this.log.end(action, { state: signal.aborted ? 'interrupted' : 'done', done, refused });
     } catch (error) {
       // Whatever the database or Redis says. Where the record cannot be written either, its silence says that the action was interrupted.
       await this.log.end(action, { state: 'failed', done, refused, error }).catch(() => undefined);
     }
   }
 
-  private async didChange(kind: TaskActionKind, id: string, before: string): Promise<boolean> {
+  private async didChange(kind: TaskActionKind, id: string, options: ChangeOptions): Promise<boolean> {
     try {
-      await this.changes.one(kind, id, { before });
+      await this.changes.one(kind, id, options);
       return true;
     } catch (error) {
       if (isRefusal(error)) return false;
@@ -299,16 +315,16 @@ function nameOf(kind: TaskActionKind, id: string, payload: unknown): string {
   return `${VERBS[kind]} the task ${id}${payload === undefined ? '' : ' with an edited payload'}`;
 }
 
-function textOf({ kind, search, total }: Planned, exact: boolean): string {
+function textOf({ kind, search, total, exact }: Planned): string {
   return `${VERBS[kind]} ${describeTasks(exact ? total : `about ${total}`, search)}`;
 }
 
 /** @throws Refused for what {@link Actions.plan} has not made. */
 function plannedOf(token: string): Planned {
   try {
-    const { kind, search, before, total } = JSON.parse(Buffer.from(token, 'base64url').toString()) as Planned;
+    const { kind, search, before, total, exact } = JSON.parse(Buffer.from(token, 'base64url').toString()) as Planned;
     if (Object.hasOwn(VERBS, kind) && /^[\d\-: .+]{1,40}$/.test(before) && Number.isSafeInteger(total) && total >= 0 && total < 2 ** 31) {
-      return { kind, search: meant(kind, search), before, total };
+      return { kind, search: meant(kind, search), before, total, exact: exact === true };
     }
   } catch {
     // Whatever it is, it is none of ours.

@@ -1,4 +1,6 @@
-import { uniqueViolation } from '@app/postgres';
+import { isDeepStrictEqual } from 'node:util';
+import { isLockTimeout, uniqueViolation } from '@app/postgres';
+import { redact } from '@app/redaction';
 import { DataSource, type EntityManager, type QueryRunner } from 'typeorm';
 import { InvalidTask, UniqueKeyTaken } from '../declare/errors.js';
 import { payloadJson } from '../declare/json.js';
@@ -9,7 +11,7 @@ import { TaskRecord } from '../ledger/task-record.entity.js';
 import type { TaskRegistry } from '../run/registry.js';
 import { unchangedSince } from './search.js';
 import { ACTIONS, changeSince, findRows, unfit } from './task-rows.js';
-import { Refused, type TaskActionKind } from './views.js';
+import { type OperatorState, Refused, type TaskActionKind } from './views.js';
 
 /** What a task must be for an action on it, beside its state, and what to do it with. */
 export interface ChangeOptions {
@@ -17,6 +19,8 @@ export interface ChangeOptions {
   seen?: string | undefined;
   /** Nothing may have happened to it since then, as Postgres writes a time. */
   before?: string | undefined;
+  /** It must be in this state. */
+  state?: OperatorState | undefined;
   /** Of a redrive: what to run it with. */
   payload?: unknown;
   /** Does all of it, and takes it back. */
@@ -48,6 +52,9 @@ const AT_ONCE: Record<TaskActionKind, { fits: string; change: string; onRedis: b
   },
 };
 
+/** How long an action waits for a task that somebody else holds: a burial holds it while its hook runs. Milliseconds. */
+const PATIENCE = 2_000;
+
 /** What operators do to tasks, in the ledger and where they were dispatched to. */
 export class Changes {
   constructor(
@@ -71,6 +78,7 @@ export class Changes {
       try {
         return await this.inTransaction(runner, options.dryRun === true, (manager) => this.change(manager, kind, id, options));
       } catch (error) {
+        if (isLockTimeout(error)) throw new Refused('a worker or another operator is at it at this moment: try again');
         // Somebody has taken the key at the same moment: now that can be seen.
         if (uniqueViolation(error) !== 'task_unique') throw error;
       } finally {
@@ -89,7 +97,7 @@ export class Changes {
     if (!onRedis && this.dispatch.name === 'redis') return new Set();
     const [changed] = await this.dataSource.query<[{ id: string; queue: string }[], number]>(
       `${change} WHERE id = ANY(ARRAY(
-         SELECT id FROM task WHERE id = ANY($1::uuid[]) AND ${fits} AND ${unchangedSince('$2')} ORDER BY id FOR UPDATE SKIP LOCKED))
+         SELECT id FROM task WHERE id = ANY($1::uuid[]) AND ${fits} AND ${unchangedSince('$2::timestamptz')} ORDER BY id FOR UPDATE SKIP LOCKED))
        RETURNING id, queue`,
       [ids, before],
     );
@@ -114,7 +122,7 @@ export class Changes {
     manager: EntityManager,
     kind: TaskActionKind,
     id: string,
-    { seen, before, payload, dryRun = false }: ChangeOptions,
+    { seen, before, state, payload, dryRun = false }: ChangeOptions,
   ): Promise<boolean> {
     // Locked: it is neither claimed, dispatched nor completed meanwhile.
     const task = await manager.findOne(TaskRecord, { where: { id }, lock: { mode: 'pessimistic_write' } });
@@ -124,11 +132,12 @@ export class Changes {
     if (change !== undefined) throw new Refused(change);
     if (before !== undefined) {
       const [{ unchanged }] = await manager.query<[{ unchanged: boolean }]>(
-        `SELECT ${unchangedSince('$2')} AS unchanged FROM task WHERE id = $1`,
+        `SELECT ${unchangedSince('$2::timestamptz')} AS unchanged FROM task WHERE id = $1`,
         [id, before],
       );
       if (!unchanged) throw new Refused('it has changed since the dry run');
     }
+    if (state !== undefined && row.state !== state) throw new Refused(`it was ${state} and is ${row.state} now`);
     if (!ACTIONS[row.state].includes(kind)) throw new Refused(unfit(kind, row.state));
     let isRunning = false;
     switch (kind) {
@@ -144,6 +153,8 @@ export class Changes {
       case 'cancel':
         // What Redis has been told no rollback takes back.
         isRunning = dryRun ? (await this.dispatch.stateOf(task)) === 'active' : await this.dispatch.remove(task, manager);
+        // It has been claimed at this moment; whoever was told is told nothing, for the transaction is rolled back.
+        if (isRunning && state !== undefined && state !== 'running') throw new Refused(unfit('run now', 'running'));
         await manager.query('DELETE FROM task WHERE id = $1', [id]);
         break;
       case 'delete':
@@ -164,6 +175,8 @@ export class Changes {
   private async replacePayload(manager: EntityManager, task: TaskRecord, payload: unknown): Promise<void> {
     const registered = this.registry.find(task.type);
     if (!registered) throw new InvalidTask(`nothing here knows the payload of "${task.type}"`);
+    const kept = placeholderIn(task.payload, redact(task.payload), payload, 'the payload');
+    if (kept !== undefined) throw new InvalidTask(`${kept} still holds what stands for what you do not see: put the value in its place`);
     const json = await payloadJson(registered.policy, payload);
     await manager.query('UPDATE task SET payload = $2, version = $3 WHERE id = $1', [task.id, json, registered.policy.version]);
   }
@@ -171,6 +184,7 @@ export class Changes {
   private async inTransaction<T>(runner: QueryRunner, isDryRun: boolean, work: (manager: EntityManager) => Promise<T>): Promise<T> {
     await runner.startTransaction();
     try {
+      await runner.query(`SET LOCAL lock_timeout = ${PATIENCE}`);
       const result = await work(runner.manager);
       if (isDryRun) await runner.rollbackTransaction();
       else await runner.commitTransaction();
@@ -180,4 +194,18 @@ export class Changes {
       throw error;
     }
   }
+}
+
+/** The path of a value that was sent back as it is shown where it is not shown as it is; undefined when there is none. */
+function placeholderIn(original: unknown, shown: unknown, edited: unknown, path: string): string | undefined {
+  const isParent = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
+  if (!isParent(shown) || !isParent(edited))
+    return !isDeepStrictEqual(shown, original) && isDeepStrictEqual(shown, edited) ? path : undefined;
+  for (const [key, value] of Object.entries(shown)) {
+    const kept = Object.hasOwn(edited, key)
+      ? placeholderIn(isParent(original) && Object.hasOwn(original, key) ? original[key] : undefined, value, edited[key], `${path}.${key}`)
+      : undefined;
+    if (kept !== undefined) return kept;
+  }
+  return undefined;
 }

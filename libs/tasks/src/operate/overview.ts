@@ -9,6 +9,9 @@ import type { Count, DeadGroup, Overview, Problem, QueueView, Series, SeriesRang
 import { findWorkers } from './workers.js';
 import { escapeLiteral } from 'pg';
 
+/** How long the counts of the queues are kept at most: they read a bounded number of entries, and a busy database makes that long, not dear. Milliseconds. */
+const COUNTS_KEPT = 10_000;
+
 /** How long it is believed that Redis is away, or there. Milliseconds. */
 const TROUBLE_KEPT = 1_000;
 
@@ -21,7 +24,7 @@ const SPANS: Record<SeriesRange, readonly [span: number, count: number]> = { hou
 
 /** What is in the ledger as a whole. What is dear to find is kept for a while ({@link Kept}). */
 export class Overviews {
-  private readonly counts = new Kept(() => countQueues(this.dataSource, this.options.queueNames));
+  private readonly counts = new Kept(() => countQueues(this.dataSource, this.options.queueNames), COUNTS_KEPT);
   private readonly groups = new Kept(() => this.findGroups());
   private readonly troubles = new Kept(() => this.dispatch.trouble(), TROUBLE_KEPT);
   private readonly series = new Map<string, Kept<Series>>();

@@ -61,7 +61,11 @@ export class Schedules {
   pause(type: string, who: Operator): Promise<ActionRecord> {
     return this.record('pause schedule', `Pause the schedule of "${type}"`, type, who, async (record) => {
       if (record.pausedAt !== null) throw new Refused('the schedule is paused already');
-      await this.dataSource.query(`UPDATE task_schedule SET paused_at = now() WHERE type = $1 AND paused_at IS NULL`, [type]);
+      await this.dataSource.query(
+        // A worker of the release before knows no pause: for it the next tick is far away.
+        `UPDATE task_schedule SET paused_at = now(), next_at = '9999-12-31Z' WHERE type = $1 AND paused_at IS NULL`,
+        [type],
+      );
     });
   }
 
@@ -70,10 +74,7 @@ export class Schedules {
     return this.record('resume schedule', `Resume the schedule of "${type}"`, type, who, async (record) => {
       if (record.pausedAt === null) throw new Refused('the schedule is not paused');
       const nextAt = nextTick(record, await this.now(), type);
-      await this.dataSource.query(
-        `UPDATE task_schedule SET paused_at = NULL, next_at = GREATEST(next_at, $2::timestamptz) WHERE type = $1`,
-        [type, nextAt],
-      );
+      await this.dataSource.query(`UPDATE task_schedule SET paused_at = NULL, next_at = $2 WHERE type = $1`, [type, nextAt]);
     });
   }
 

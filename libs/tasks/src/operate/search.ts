@@ -62,14 +62,18 @@ export class Walk {
   ) {
     check(search);
     const { state } = search;
-    const fits = this.conditionsOf(search);
-    if (before !== undefined) fits.push(unchangedSince(this.add(before)));
+    // As it was at that time, too: what has aged or become due since is none of those that were seen.
+    const clock = before === undefined ? 'now()' : `${this.add(before)}::timestamptz`;
+    const fits = this.conditionsOf(search, clock);
     if (only !== undefined) fits.push(only);
+    const matching = ['true', ...fits, ...(state === undefined || state === 'running' ? [] : [AS_STORED[state]])];
+    this.matching = matching.join(' AND ');
+    if (before !== undefined) fits.push(unchangedSince(clock));
+    if (before !== undefined && state === 'ready') fits.push(`run_at <= ${clock}`);
     const fitting = fits.length === 0 ? 'true' : `COALESCE(${fits.join(' AND ')}, false)`;
-    this.matching = state === undefined || state === 'running' ? fitting : `${fitting} AND ${AS_STORED[state]}`;
     const ends = state === 'dead' || state === 'completed';
     this.order = ends ? 'ended' : state === 'ready' || state === 'delayed' ? 'runs' : 'created';
-    this.direction = this.order === 'runs' || (ends && oldestFirst) ? '' : 'DESC';
+    this.direction = this.order === 'runs' || oldestFirst ? '' : 'DESC';
     const direction = this.direction;
     const bound = (name: string, from: { key: string; id: string } | undefined) =>
       from ? `AND (${name}, id) ${direction === '' ? '>' : '<'} (${from.key}::timestamptz, ${from.id}::uuid)` : '';
@@ -109,7 +113,7 @@ export class Walk {
       const states = state === undefined ? fitting : `${fitting} AND ${STATE} = '${state}'`;
       this.select = (from, limit) =>
         `SELECT id, created_at AS key, ${states} AS fits FROM task
-         WHERE ${base.join(' AND ')} ${from ? `AND id < ${from.id}::uuid` : ''} ORDER BY id DESC LIMIT ${limit}`;
+         WHERE ${base.join(' AND ')} ${from ? `AND id ${direction === '' ? '>' : '<'} ${from.id}::uuid` : ''} ORDER BY id ${direction} LIMIT ${limit}`;
     }
   }
 
@@ -160,15 +164,18 @@ export class Walk {
     return `$${this.values.push(value)}`;
   }
 
-  private conditionsOf({ state, type, queue, error, group, olderThan, youngerThan, requestId, uniqueKey }: TaskSearch): string[] {
+  private conditionsOf(
+    { state, type, queue, error, group, olderThan, youngerThan, requestId, uniqueKey }: TaskSearch,
+    clock: string,
+  ): string[] {
     const conditions: string[] = [];
     if (type !== undefined) conditions.push(`type = ${this.add(type)}`);
     if (queue !== undefined) conditions.push(`task.queue = ${this.add(queue)}`);
     if (error !== undefined) conditions.push(`position(lower(${this.add(error)}) IN lower(error)) > 0`);
     if (group !== undefined) conditions.push(`state = 'dead' AND error_group = ${this.add(group)}`);
     const age = 'COALESCE(finished_at, created_at)';
-    if (olderThan !== undefined) conditions.push(`${age} <= now() - ${this.add(olderThan)}::float8 * interval '1 ms'`);
-    if (youngerThan !== undefined) conditions.push(`${age} >= now() - ${this.add(youngerThan)}::float8 * interval '1 ms'`);
+    if (olderThan !== undefined) conditions.push(`${age} <= ${clock} - ${this.add(olderThan)}::float8 * interval '1 ms'`);
+    if (youngerThan !== undefined) conditions.push(`${age} >= ${clock} - ${this.add(youngerThan)}::float8 * interval '1 ms'`);
     if (requestId !== undefined) conditions.push(`request_id = ${this.add(requestId)}`);
     if (uniqueKey !== undefined) {
       const key = this.add(uniqueKey);
@@ -231,24 +238,26 @@ export async function searchTasks(
   return { tasks, order: walk.order, ...(next !== undefined && { next }), ...(searchedTo && { searchedTo }) };
 }
 
-/** The first that match, up to 10,000 of them and for up to a second, or else the `whole`, and whether those are all. */
-export async function firstTasks(walk: Walk, whole: boolean): Promise<{ ids: string[]; exact: boolean }> {
+/** The first that match, at most 10,000 of them, and how many do: as far as a second goes and up to 10,000, or else the `whole`. */
+export async function firstTasks(walk: Walk, whole: boolean): Promise<{ ids: string[]; count: number; exact: boolean }> {
   const until = whole ? Number.POSITIVE_INFINITY : performance.now() + BUDGET;
   const most = whole ? Number.POSITIVE_INFINITY : COUNTED;
   let from: Position | undefined;
+  let count = 0;
   const ids: string[] = [];
   for (;;) {
-    const { fitting, end } = await walk.slice(from, SLICE, Math.min(SLICE, most + 1 - ids.length));
-    for (const { id } of fitting) ids.push(id);
-    if (end === undefined && ids.length <= most) return { ids, exact: true };
-    if (ids.length > most || performance.now() > until) return { ids: ids.slice(0, COUNTED), exact: false };
+    const { fitting, end } = await walk.slice(from, SLICE, Math.min(SLICE, most + 1 - count));
+    count += fitting.length;
+    ids.push(...fitting.slice(0, COUNTED - ids.length).map(({ id }) => id));
+    if (end === undefined && count <= most) return { ids, count, exact: true };
+    if (count > most || performance.now() > until) return { ids, count: Math.min(count, most), exact: false };
     from = end;
   }
 }
 
-/** SQL: whether nothing has happened to a task since a time. @param time a parameter. */
+/** SQL: whether nothing has happened to a task since a time. @param time an expression. */
 export function unchangedSince(time: string): string {
-  const at = `${time}::timestamptz`;
+  const at = time;
   return `(task.created_at <= ${at} AND COALESCE(task.finished_at <= ${at}, true) AND COALESCE((task.history->-1->>'at')::timestamptz <= ${at}, true))`;
 }
 

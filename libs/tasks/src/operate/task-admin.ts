@@ -1,4 +1,4 @@
-import { type BeforeApplicationShutdown, Injectable } from '@nestjs/common';
+import { Injectable, type OnModuleDestroy } from '@nestjs/common';
 import { DataSource } from 'typeorm';
 import { DispatchControl } from '../dispatch/dispatch-control.js';
 import { TaskDistributor } from '../distribute/distributor.js';
@@ -91,7 +91,7 @@ const CHUNK = 1_000;
 
 /** What operators ask about tasks, and do with them; what they do is recorded. */
 @Injectable()
-export class TaskAdmin implements TaskConsole, BeforeApplicationShutdown {
+export class TaskAdmin implements TaskConsole, OnModuleDestroy {
   private readonly queues: readonly string[];
   private readonly overviews: Overviews;
   private readonly log: ActionLog;
@@ -114,8 +114,8 @@ export class TaskAdmin implements TaskConsole, BeforeApplicationShutdown {
     this.schedules = new Schedules(dataSource, registry, distributor, this.log);
   }
 
-  /** What this process carries out ends after its step. */
-  beforeApplicationShutdown(): Promise<void> {
+  /** What this process carries out ends after its step, before anything else of it does. */
+  onModuleDestroy(): Promise<void> {
     return this.actions.stop();
   }
 

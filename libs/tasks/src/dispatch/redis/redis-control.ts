@@ -51,12 +51,12 @@ export class RedisControl extends DispatchControl {
   }
 
   async stateOf(task: Dispatched): Promise<string | undefined> {
-    return answered(this.find(task).then((job) => job?.getState()));
+    return heard(this.find(task).then((job) => job?.getState()));
   }
 
   async remove(task: Dispatched, manager: EntityManager): Promise<boolean> {
     // At once, because a job whose task is gone would still make its first attempt.
-    const isRunning = await answered(this.removeJob(task));
+    const isRunning = await heard(this.removeJob(task));
     if (isRunning) await manager.query(`SELECT pg_notify('${CANCEL_CHANNEL}', $1)`, [task.id]);
     return isRunning;
   }
@@ -101,5 +101,15 @@ export class RedisControl extends DispatchControl {
       if (/locked/.test((error as Error).message)) return true;
       throw error;
     }
+  }
+}
+
+/** What Redis answers. @throws DispatcherUnavailable for whatever it, or a connection that is lost, says in place of an answer. */
+async function heard<T>(call: Promise<T>): Promise<T> {
+  try {
+    return await answered(call);
+  } catch (error) {
+    if (error instanceof DispatcherUnavailable) throw error;
+    throw new DispatcherUnavailable(`the dispatcher cannot answer: ${describeError(error).message}`);
   }
 }
