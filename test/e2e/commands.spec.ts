@@ -1,13 +1,5 @@
-import { PassThrough } from 'node:stream';
-import type { INestApplicationContext } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
-import { Config } from '@app/config';
-import { TaskAdmin } from '@app/tasks';
-import { CommanderError } from 'commander';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createProgram } from '../../apps/worker/src/tasks/program.js';
-import { Terminal } from '../../apps/worker/src/tasks/terminal.js';
-import { WorkerModule } from '../../apps/worker/src/worker.module.js';
+import { CommandLine } from '../support/command-line.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 
 const id = (number: number) => `019bf5a2-7a55-7c3a-9d51-00000000000${number}`;
@@ -19,14 +11,13 @@ const TIME = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ \((?:now|in \w+|\w+ ago)
 /** Every form of the operators' commands, with every option, against a real ledger that no worker serves. */
 describe('the operators’ commands', () => {
   let database: TestDatabase;
-  let app: INestApplicationContext;
+  let operator: CommandLine;
   beforeAll(async () => {
     database = await createDatabase();
-    const config = Config.parse({ DATABASE_URL: database.url, LOG_LEVEL: 'silent' });
-    app = await NestFactory.createApplicationContext(WorkerModule.forRoot(config, 'admin'), { logger: false, abortOnError: false });
+    operator = await CommandLine.create({ DATABASE_URL: database.url });
   });
   afterAll(async () => {
-    await app?.close();
+    await operator?.close();
     await database?.drop();
   });
   beforeEach(async () => {
@@ -65,26 +56,7 @@ describe('the operators’ commands', () => {
         database.query<object>(query),
       ),
     );
-  const command = async (...args: string[]) => {
-    const [out, err] = [new PassThrough(), new PassThrough()];
-    const terminal = new Terminal(out, err);
-    const run = async (action: (admin: TaskAdmin) => Promise<void>) => {
-      try {
-        await action(app.get(TaskAdmin, { strict: false }));
-      } catch (error) {
-        terminal.fail((error as Error).message);
-      }
-    };
-    let { exitCode } = terminal;
-    try {
-      await createProgram({ run, terminal }).parseAsync(args, { from: 'user' });
-      exitCode = terminal.exitCode;
-    } catch (error) {
-      if (!(error instanceof CommanderError)) throw error;
-      exitCode = error.exitCode;
-    }
-    return { code: exitCode, out: String(out.read() ?? ''), err: String(err.read() ?? '') };
-  };
+  const command = (...args: string[]) => operator.run(...args);
 
   const ONE = 'cannot go with the id of one task';
   const WHICH = 'give an id, a filter, or --all';

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { UserService } from '@app/contract';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CommandLine } from '../support/command-line.js';
 import { type Dispatcher, isAvailable } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
 import { somebody } from '../support/people.js';
@@ -13,13 +14,21 @@ export function describeOperators(dispatcher: Dispatcher): void {
   const toRun = dispatcher === 'redis' ? 'dispatched' : 'pending';
   describe.skipIf(!isAvailable(dispatcher))(`operators, with the queues in ${dispatcher}`, { timeout: 120_000 }, () => {
     let waybill: Waybill;
+    let operator: CommandLine;
     beforeAll(async () => {
       waybill = await Waybill.create(dispatcher);
-      await Promise.all([waybill.startApi(), waybill.startWorker({ WORKER_CONCURRENCY: '4' })]);
+      [operator] = await Promise.all([
+        CommandLine.create(waybill.environment),
+        waybill.startApi(),
+        waybill.startWorker({ WORKER_CONCURRENCY: '4' }),
+      ]);
       // A task that waits for its retry is to be looked at meanwhile.
       await waybill.retryQuickly(600_000);
     });
-    afterAll(() => waybill?.close());
+    afterAll(async () => {
+      await operator?.close();
+      await waybill?.close();
+    });
 
     const signUp = async (reaction: Parameters<Waybill['mail']['when']>[1]) => {
       const person = somebody();
@@ -46,17 +55,17 @@ export function describeOperators(dispatcher: Dispatcher): void {
     };
     /** Runs a command that must succeed, and reads its JSON. */
     const json = async <T>(...args: string[]): Promise<T> => {
-      const { code, output } = await waybill.tasks(...args, '--json');
-      expect([code, output]).toEqual([0, expect.anything()]);
-      return JSON.parse(output) as T;
+      const { code, out, err } = await operator.run(...args, '--json');
+      expect([code, err]).toEqual([0, '']);
+      return JSON.parse(out) as T;
     };
 
     const expectRefused = (commands: readonly [string[], RegExp][]) =>
       Promise.all(
         commands.map(async ([args, message]) => {
-          const { code, output } = await waybill.tasks(...args);
-          expect([args, code, output]).toEqual([args, 1, expect.stringMatching(message)]);
-          expect(output, 'an error is words, and no stack').not.toMatch(/^\s+at /m);
+          const { code, err } = await operator.run(...args);
+          expect([args, code, err]).toEqual([args, 1, expect.stringMatching(message)]);
+          expect(err, 'an error is words, and no stack').not.toMatch(/^\s+at /m);
         }),
       );
 
@@ -67,7 +76,7 @@ export function describeOperators(dispatcher: Dispatcher): void {
         json<{ tasks: object; latencyMs: object }>('stats'),
         json<{ tasks: Record<string, unknown>[] }>('list', '--type', TYPE, '--queue', 'critical', '--limit', '10'),
         json<{ tasks: { id: string }[] }>('list', '--state', 'dead', '--error', '550 AT'),
-        waybill.tasks('queues'),
+        operator.run('queues'),
       ]);
       const [none, one] = [0, 1].map((count) => ({ count, exact: true }));
       expect(queues).toMatchObject([
@@ -78,15 +87,15 @@ export function describeOperators(dispatcher: Dispatcher): void {
       expect(list.tasks.map(({ id }) => id).sort()).toEqual([dead.id, delayed.id].sort());
       expect(list.tasks.flatMap(Object.keys)).not.toContain('payload');
       expect(byError.tasks.map(({ id }) => id)).toEqual([dead.id]);
-      expect(table.output).toMatch(/^critical +10 +no +0 +0 +1 +1 /m);
+      expect(table.out).toMatch(/^critical +10 +no +0 +0 +1 +1 /m);
     });
 
     it('see the workers', async () => {
-      const [workers, text] = await Promise.all([json<Record<string, unknown>[]>('workers'), waybill.tasks('workers')]);
+      const [workers, text] = await Promise.all([json<Record<string, unknown>[]>('workers'), operator.run('workers')]);
       expect(workers).toMatchObject([
         { alive: true, slots: 4, version: expect.stringMatching(/^\d/), queues: { critical: 10, default: 5 } },
       ]);
-      expect(text.output).toMatch(
+      expect(text.out).toMatch(
         /^worker \d+ on \S+, process \d+, version [\d.]+: serves critical \(10\), default \(5\), \d of 4 slots in use$/m,
       );
     });
@@ -96,32 +105,32 @@ export function describeOperators(dispatcher: Dispatcher): void {
         json<{ queues: unknown[]; problems: unknown[] }>('overview'),
         json<{ at: unknown[] }>('charts', '--day'),
         json<{ group: string }[]>('dead'),
-        waybill.tasks('overview'),
-        waybill.tasks('charts'),
+        operator.run('overview'),
+        operator.run('charts'),
       ]);
       expect(overview.queues).toMatchObject([{ queue: 'critical', weight: 10, workers: 1 }, { queue: 'default' }]);
       expect(overview.problems).toEqual([]);
       expect(charts.at).toHaveLength(96);
       expect(dead).toMatchObject([{ type: TYPE, group: expect.stringMatching(/550/), count: { exact: true } }]);
-      expect(text.output).toMatch(/^critical +10 +no +\d/m);
-      expect(text.output).toContain('Nothing is wrong.');
-      expect(lines.output.match(/^\d{4}-/gm)).toHaveLength(12);
+      expect(text.out).toMatch(/^critical +10 +no +\d/m);
+      expect(text.out).toContain('Nothing is wrong.');
+      expect(lines.out.match(/^\d{4}-/gm)).toHaveLength(12);
     });
 
     it('read the story of a task', async () => {
       const [dead, delayed] = await Promise.all([buried(), waiting()]);
       const [story, text, later] = await Promise.all([
         json<{ explanation: string; history: object[] }>('show', dead.id),
-        waybill.tasks('show', dead.id),
+        operator.run('show', dead.id),
         json<{ explanation: string; state: string }>('show', delayed.id),
       ]);
       expect(story).toMatchObject({ id: dead.id, state: 'dead', history: [{ what: 'buried: retry skipped' }] });
       expect(story.explanation).toBe('buried: retry skipped; it runs again only when it is redriven');
       expect(text.code).toBe(0);
-      expect(text.output).toMatch(/^state +dead: buried/m);
-      expect(text.output).toMatch(/^failures +1 of 11$/m);
-      expect(text.output).toMatch(new RegExp(`^concerns +userId ${dead.userId}$`, 'm'));
-      expect(text.output).toContain('buried: retry skipped: the mail server refused the mail: 550');
+      expect(text.out).toMatch(/^state +dead: buried/m);
+      expect(text.out).toMatch(/^failures +1 of 11$/m);
+      expect(text.out).toMatch(new RegExp(`^concerns +userId ${dead.userId}$`, 'm'));
+      expect(text.out).toContain('buried: retry skipped: the mail server refused the mail: 550');
       expect(later.explanation).toMatch(/^its last attempt failed; the next is at \d{4}-/);
       expect(later.state).toBe('delayed');
     });
@@ -140,12 +149,12 @@ export function describeOperators(dispatcher: Dispatcher): void {
       await waybill.http.call(UserService.method.createUser, person);
       await waybill.mail.mailTo(person.email);
 
-      const table = await waybill.tasks('queues');
-      expect(table.output).toMatch(/^reports +none +no +500 /m);
-      expect((await waybill.tasks('cancel', ids[0]!)).output).toMatch(/^Is cancelled/);
+      const table = await operator.run('queues');
+      expect(table.out).toMatch(/^reports +none +no +500 /m);
+      expect((await operator.run('cancel', ids[0]!)).out).toMatch(/^Is cancelled/);
       expect(await json('move', 'reports', 'default', '--dry-run')).toEqual({ wouldMove: 499 });
       await expectRefused([[['move', 'reports', 'nowhere'], /the queue "nowhere" is not one of this app's/]]);
-      expect((await waybill.tasks('move', 'reports', 'default')).output).toBe('Moved: 499 pending tasks in the queue "reports".\n');
+      expect((await operator.run('move', 'reports', 'default')).out).toBe('Moved: 499 pending tasks in the queue "reports".\n');
       const left = async () => (await waybill.database.query('SELECT FROM task WHERE id = ANY($1)', [ids])).length;
       await eventually(async () => (await left()) === 0);
       expect(told()).toMatchObject([{ queue: 'reports', served: ['critical', 'default'] }]);
@@ -172,11 +181,11 @@ export function describeOperators(dispatcher: Dispatcher): void {
       const story = async () => (await waybill.ledger()).find(({ id }) => id === person.id);
       expect(await json('redrive', person.id, '--dry-run')).toEqual({ wouldRedrive: 1 });
       expect(await story()).toMatchObject({ state: 'dead', reason: 'retry skipped' });
-      expect((await waybill.tasks('redrive', person.id)).output).toBe(`Redriven: the task ${person.id}.\n`);
+      expect((await operator.run('redrive', person.id)).out).toBe(`Redriven: the task ${person.id}.\n`);
       await eventually(async () => (await story())?.reason === 'unreadable payload');
 
-      const refused = await waybill.tasks('redrive', person.id, '--payload', '{"userId":"somebody"}');
-      expect([refused.code, refused.output]).toEqual([1, expect.stringContaining(`the payload does not fit "${TYPE}"`)]);
+      const refused = await operator.run('redrive', person.id, '--payload', '{"userId":"somebody"}');
+      expect([refused.code, refused.err]).toEqual([1, expect.stringContaining(`the payload does not fit "${TYPE}"`)]);
       expect((await story())?.state).toBe('dead');
       expect(await json('redrive', person.id, '--payload', JSON.stringify({ userId: person.userId }))).toEqual({ redriven: 1 });
       expect((await waybill.mail.mailTo(person.email)).messageId).toBe(`<${person.id}@waybill.test>`);
@@ -204,7 +213,7 @@ export function describeOperators(dispatcher: Dispatcher): void {
       expect(await json('cancel', delayed.id)).toEqual({ result: 'cancelled' });
       expect([await delayed.task(), await running.task()]).toEqual([undefined, undefined]);
       await waybill.worker.line((line) => line['taskId'] === id && line.msg === 'task completed' && line['moot'] === 'cancelled');
-      const [again, twice] = [await waybill.tasks('cancel', id), await waybill.tasks('show', id)];
+      const [again, twice] = [await operator.run('cancel', id), await operator.run('show', id)];
       expect([again.code, twice.code]).toEqual([1, 1]);
     });
 

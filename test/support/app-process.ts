@@ -52,7 +52,7 @@ export class AppProcess {
     args: readonly string[] = [],
   ) {
     // Neither our environment nor a developer's .env file may decide anything: an app reads the one of its working directory.
-    this.child = spawn(process.execPath, ['--enable-source-maps', join(ROOT, PROGRAMS[program]), ...args], {
+    this.child = spawn(process.execPath, [join(ROOT, PROGRAMS[program]), ...args], {
       cwd: tmpdir(),
       env: { PATH: process.env['PATH'] ?? '', NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'] ?? '', ...environment },
       stdio: ['ignore', 'pipe', 'pipe'],
