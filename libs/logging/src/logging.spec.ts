@@ -1,6 +1,6 @@
 import type { LoggerService } from '@nestjs/common';
 import { Config } from '@app/config';
-import { expect, it, vi } from 'vitest';
+import { beforeEach, expect, it, vi } from 'vitest';
 import { withLogFields } from './log-fields.js';
 import { createLogger } from './logging.module.js';
 
@@ -8,6 +8,12 @@ class SmtpError extends Error {
   readonly command = 'RCPT TO:<ada@example.com>';
   readonly code = 'EENVELOPE';
 }
+
+// nestjs-pino keeps one logger a process for all, and the specs that ran before this one in it have made theirs.
+beforeEach(async () => {
+  const path = new URL('./rootLogger.js', import.meta.resolve('nestjs-pino')).href;
+  ((await import(path)) as { resetRootLogger: () => void }).resetRootLogger();
+});
 
 /** What is written while `log` logs. */
 function linesOf(log: (logger: LoggerService) => void): string[] {
