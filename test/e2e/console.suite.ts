@@ -30,6 +30,8 @@ export function describeConsole(dispatcher: Dispatcher): void {
     /** What a page must never do: log an error, load anything from elsewhere, or open a dialog of the browser's. */
     const problems: string[] = [];
 
+    // What the page does by itself is the same on both dispatchers, and seen on one of them.
+    const itOfThePage = it.skipIf(dispatcher === 'redis');
     beforeAll(async () => {
       const port = await freePort();
       origin = `http://127.0.0.1:${port}`;
@@ -99,7 +101,7 @@ export function describeConsole(dispatcher: Dispatcher): void {
       return { ...person, id: (await person.when(({ state, failures }) => state === toRun && failures === 1)).id };
     };
 
-    it('lets nobody in without the password, and leads back to where one wanted to go', async () => {
+    itOfThePage('lets nobody in without the password, and leads back to where one wanted to go', async () => {
       const stranger = await browser.newContext();
       const tab = await watched(stranger);
       await tab.goto(`${origin}/dead`);
@@ -191,7 +193,7 @@ export function describeConsole(dispatcher: Dispatcher): void {
       }
     });
 
-    it('shows what a hostile task holds, and runs nothing of it', async () => {
+    itOfThePage('shows what a hostile task holds, and runs nothing of it', async () => {
       const hostile = '<img src=x onerror=alert(1)><script>alert(2)</script> \u001b[31m \u202e';
       const [id, large] = [randomUUID(), randomUUID()];
       const insert = `INSERT INTO task (id, type, queue, payload, options, state, reason, error, history, finished_at)
@@ -216,7 +218,7 @@ export function describeConsole(dispatcher: Dispatcher): void {
       await waybill.database.query(`DELETE FROM task WHERE type = 'another.version'`);
     });
 
-    it('is used by keyboard alone', async () => {
+    itOfThePage('is used by keyboard alone', async () => {
       const dead = await buried();
       await open('/');
       await page.keyboard.press('g');
@@ -245,7 +247,7 @@ export function describeConsole(dispatcher: Dispatcher): void {
       await waybill.tasks('cancel', id);
     });
 
-    it('is quiet while nobody looks, says when the worker does not answer, and goes on by itself', async () => {
+    itOfThePage('is quiet while nobody looks, says when the worker does not answer, and goes on by itself', async () => {
       await open('/workers');
       await page.getByRole('article').first().waitFor();
       await page.route('**/api/**', (route) => route.abort());
@@ -458,7 +460,7 @@ export function describeConsole(dispatcher: Dispatcher): void {
       });
     });
 
-    it.each(['light', 'dark'] as const)('has nothing that axe-core finds fault with, and fits on a telephone: %s', async (colorScheme) => {
+    itOfThePage.each(['light', 'dark'] as const)('has nothing that axe-core finds fault with, and fits on a telephone: %s', async (colorScheme) => {
       const dead = await buried();
       const small = await browser.newContext({
         colorScheme,
