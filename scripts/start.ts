@@ -23,7 +23,7 @@ async function untilReady(url: string, stopping: AbortSignal): Promise<void> {
 }
 
 function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation): string {
-  const { linkHost, httpPort, grpcPort, consolePort, consolePassword, publicUrl } = settings;
+  const { linkHost, httpPort, grpcPort, consolePort, consolePassword, workerHttpPort, metricsPort, publicUrl } = settings;
   const person = (name: string) =>
     `{"username":"${name.toLowerCase()}","fullName":"${name} Example","email":"${name.toLowerCase()}@example.com","password":"correct horse"}`;
   return [
@@ -32,6 +32,7 @@ function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation
     `  reference  http://${linkHost}:${httpPort}/docs`,
     `  gRPC       ${linkHost}:${grpcPort}`,
     `  console    http://${linkHost}:${consolePort} (user operator, password ${consolePassword ?? 'as set: CONSOLE_PASSWORD'})`,
+    `  metrics    http://${linkHost}:${metricsPort}/metrics (api), http://${linkHost}:${workerHttpPort}/metrics (worker)`,
     `  mail       ${mailboxUrl ?? 'goes to SMTP_URL'}`,
     `  database   ${settings.databaseUrl === undefined ? environment.DATABASE_URL : 'at DATABASE_URL'}`,
     `  queues     ${process.env.REDIS_ADDRESS || process.env.REDIS_ADDRESS_FILE ? 'on Redis, at REDIS_ADDRESS' : 'in Postgres (set REDIS_ADDRESS to use Redis)'}`,
@@ -49,13 +50,15 @@ function banner(settings: StackSettings, { mailboxUrl, environment }: Foundation
 }
 
 async function start(settings: StackSettings, stopping: AbortSignal, resources: AsyncDisposableStack): Promise<void> {
-  const { host, linkHost, httpPort, grpcPort, consolePort, consolePassword, publicUrl } = settings;
+  const { host, linkHost, httpPort, grpcPort, consolePort, consolePassword, workerHttpPort, metricsPort, publicUrl } = settings;
   const foundation = await openFoundation(
     settings,
     [
       { variable: 'HTTP_PORT', port: httpPort, host },
       { variable: 'GRPC_PORT', port: grpcPort, host },
       { variable: 'CONSOLE_PORT', port: consolePort, host },
+      { variable: 'WORKER_HTTP_PORT', port: workerHttpPort, host },
+      { variable: 'METRICS_PORT', port: metricsPort, host },
     ],
     stopping,
     resources,
@@ -65,6 +68,8 @@ async function start(settings: StackSettings, stopping: AbortSignal, resources: 
     ...foundation.environment,
     PUBLIC_URL: publicUrl,
     CONSOLE_PORT: String(consolePort),
+    WORKER_HTTP_PORT: String(workerHttpPort),
+    METRICS_PORT: String(metricsPort),
     ...(consolePassword !== undefined && { CONSOLE_PASSWORD: consolePassword }),
   };
   await runOnce('migrate', 'dist/apps/worker/src/migrate.js', environment, stopping);

@@ -23,6 +23,9 @@ export interface StackSettings {
   readonly consolePort: number;
   /** The console's password; undefined where it is a secret of the user's own. */
   readonly consolePassword: string | undefined;
+  /** Where the worker answers probes and scrapes, and the api scrapes. */
+  readonly workerHttpPort: number;
+  readonly metricsPort: number;
   readonly postgresPort: number;
   readonly mailboxPort: number;
   readonly smtpPort: number;
@@ -77,6 +80,8 @@ export function settingsOf(environment: Readonly<Record<string, string | undefin
     httpPort,
     grpcPort: readPort('GRPC_PORT', 9090),
     consolePort: readPort('CONSOLE_PORT', 8081),
+    workerHttpPort: readPort('WORKER_HTTP_PORT', 8082),
+    metricsPort: readPort('METRICS_PORT', 8083),
     consolePassword: readSecret('CONSOLE_PASSWORD') === undefined ? DEVELOPMENT_CONSOLE_PASSWORD : undefined,
     postgresPort: readPort('POSTGRES_PORT', 54_329),
     mailboxPort: readPort('MAILBOX_PORT', 1080),

@@ -460,28 +460,33 @@ export function describeConsole(dispatcher: Dispatcher): void {
       });
     });
 
-    itOfThePage.each(['light', 'dark'] as const)('has nothing that axe-core finds fault with, and fits on a telephone: %s', async (colorScheme) => {
-      const dead = await buried();
-      const small = await browser.newContext({
-        colorScheme,
-        viewport: { width: 360, height: 800 },
-        storageState: await context.storageState(),
-      });
-      const tab = await watched(small);
-      for (const path of ['/login', ...PAGES, `/tasks/${dead.id}`]) {
-        // Who is logged in is led on from the log-in.
-        if (path === '/login') await small.clearCookies();
-        await tab.goto(`${origin}${path}`);
-        await tab.getByRole('heading', { level: 1 }).waitFor();
-        await expect.poll(() => tab.getByText('Loading …').count(), { timeout: 20_000 }).toBe(0);
-        const wide = await tab.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
-        expect([path, wide]).toEqual([path, 0]);
-        await tab.evaluate(AXE);
-        const violations = await tab.evaluate('axe.run().then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes[0].html]))');
-        expect([path, violations]).toEqual([path, []]);
-        if (path === '/login') await small.addCookies((await context.storageState()).cookies);
-      }
-      await small.close();
-    });
+    itOfThePage.each(['light', 'dark'] as const)(
+      'has nothing that axe-core finds fault with, and fits on a telephone: %s',
+      async (colorScheme) => {
+        const dead = await buried();
+        const small = await browser.newContext({
+          colorScheme,
+          viewport: { width: 360, height: 800 },
+          storageState: await context.storageState(),
+        });
+        const tab = await watched(small);
+        for (const path of ['/login', ...PAGES, `/tasks/${dead.id}`]) {
+          // Who is logged in is led on from the log-in.
+          if (path === '/login') await small.clearCookies();
+          await tab.goto(`${origin}${path}`);
+          await tab.getByRole('heading', { level: 1 }).waitFor();
+          await expect.poll(() => tab.getByText('Loading …').count(), { timeout: 20_000 }).toBe(0);
+          const wide = await tab.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
+          expect([path, wide]).toEqual([path, 0]);
+          await tab.evaluate(AXE);
+          const violations = await tab.evaluate(
+            'axe.run().then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes[0].html]))',
+          );
+          expect([path, violations]).toEqual([path, []]);
+          if (path === '/login') await small.addCookies((await context.storageState()).cookies);
+        }
+        await small.close();
+      },
+    );
   });
 }

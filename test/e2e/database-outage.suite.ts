@@ -20,9 +20,10 @@ export function describeDatabaseOutage(dispatcher: Dispatcher): void {
     let postgres: PrivatePostgres;
     let waybill: Waybill;
     let port: number;
+    let probes: number;
     const password = 'a password of operators';
     beforeAll(async () => {
-      port = await freePort();
+      [port, probes] = [await freePort(), await freePort()];
       postgres = await PrivatePostgres.start();
       waybill = await Waybill.create(dispatcher, { database: postgres.database() });
       expect(await waybill.run('migrate').end()).toBe(0);
@@ -34,12 +35,17 @@ export function describeDatabaseOutage(dispatcher: Dispatcher): void {
         ({ status }) => status,
         () => 'nobody listens',
       );
+    const ofWorker = (path: string) => fetch(`http://127.0.0.1:${probes}${path}`).then(({ status }) => status);
     const linesOf = (app: AppProcess, text: RegExp) => app.lines.filter(({ msg }) => text.test(msg));
 
     it('from the start: both apps wait, say so once, and come up when it does', async () => {
       await postgres.stop();
       const api = waybill.run('api');
-      const worker = waybill.run('worker', { CONSOLE_PORT: String(port), CONSOLE_PASSWORD: password });
+      const worker = waybill.run('worker', {
+        CONSOLE_PORT: String(port),
+        CONSOLE_PASSWORD: password,
+        WORKER_HTTP_PORT: String(probes),
+      });
       for (const app of [api, worker]) {
         expect(await app.line(({ msg }) => WAITING.test(msg))).toMatchObject({
           level: WARN,
@@ -53,6 +59,8 @@ export function describeDatabaseOutage(dispatcher: Dispatcher): void {
         expect(app.isRunning).toBe(true);
         expect(linesOf(app, WAITING)).toHaveLength(1);
       }
+
+      expect([await ofWorker('/readyz'), await ofWorker('/healthz')]).toEqual([503, 200]);
 
       await postgres.start();
       await waybill.serving(api);
@@ -102,10 +110,12 @@ export function describeDatabaseOutage(dispatcher: Dispatcher): void {
       const asked = await waybill.fetch('/verify-email/new', { method: 'POST', body: new URLSearchParams({ email: before.email }) });
       expect([asked.status, await asked.text()]).toEqual([503, expect.stringContaining('Please try again in a moment')]);
       expect([await statusOf('/readyz'), await statusOf('/healthz')]).toEqual([503, 200]);
+      expect([await ofWorker('/readyz'), await ofWorker('/healthz')]).toEqual([503, 200]);
       await waybill.worker.line(({ msg }) => msg === 'connection lost');
 
       await postgres.start();
       await eventually(async () => (await statusOf('/readyz')) === 200, 10_000);
+      await eventually(async () => (await ofWorker('/readyz')) === 200, 10_000);
       expect((await operator.ask('overview', {})).queues).toMatchObject([{ paused: false }, { paused: false }]);
       const after = somebody();
       for (const caller of waybill.callers) {

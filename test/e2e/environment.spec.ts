@@ -255,7 +255,7 @@ describe('the role in Postgres', () => {
 });
 
 describe.concurrent('a port that is taken', () => {
-  it.each(['HTTP_PORT', 'GRPC_PORT'])('is told with the name of %s, and the api exits with 1', async (variable) => {
+  it.each(['HTTP_PORT', 'GRPC_PORT', 'METRICS_PORT'])('is told with the name of %s, and the api exits with 1', async (variable) => {
     const port = await freePort();
     const holder = createServer();
     await new Promise<void>((resolve) => holder.listen(port, '127.0.0.1', resolve));
@@ -265,18 +265,21 @@ describe.concurrent('a port that is taken', () => {
     holder.close();
   });
 
-  it('is told with the name of CONSOLE_PORT, and the worker exits with 1 before it looks for its database', async () => {
-    const port = await freePort();
-    const holder = createServer();
-    await new Promise<void>((resolve) => holder.listen(port, '127.0.0.1', resolve));
-    const output = await refusal('worker', {
-      CONSOLE_PORT: String(port),
-      CONSOLE_PASSWORD: 'long enough for it',
-      ...(await nowhere()),
-    });
-    expect(output).toEqual([`CONSOLE_PORT: port ${port} of 127.0.0.1 is taken by another process`]);
-    holder.close();
-  });
+  it.each(['CONSOLE_PORT', 'WORKER_HTTP_PORT'])(
+    'is told with the name of %s, and the worker exits with 1 before it looks for its database',
+    async (variable) => {
+      const port = await freePort();
+      const holder = createServer();
+      await new Promise<void>((resolve) => holder.listen(port, '127.0.0.1', resolve));
+      const output = await refusal('worker', {
+        [variable]: String(port),
+        CONSOLE_PASSWORD: 'long enough for it',
+        ...(await nowhere()),
+      });
+      expect(output).toEqual([`${variable}: port ${port} of 127.0.0.1 is taken by another process`]);
+      holder.close();
+    },
+  );
 
   it('is told when the console finds it taken after all', async () => {
     const holder = createServer();

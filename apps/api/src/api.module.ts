@@ -1,13 +1,14 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { AccountModule } from '@app/account';
 import { Config, ConfigModule } from '@app/config';
-import { DatabaseModule } from '@app/database';
+import { DatabaseModule, DatabaseReadiness, ReadinessModule } from '@app/database';
 import { armFaults } from '@app/faults';
 import { LoggingModule } from '@app/logging';
 import { currentRequestId, Readiness } from '@app/rpc';
 import { TasksModule } from '@app/tasks';
+import { TelemetryModule } from '@app/telemetry';
 import { DocsController } from './docs.controller.js';
-import { DatabaseReadiness, HealthController } from './health.controller.js';
+import { HealthController } from './health.controller.js';
 import { HomeController } from './home.controller.js';
 import { KeysController } from './keys.controller.js';
 import { OpenApiController } from './open-api.controller.js';
@@ -17,6 +18,7 @@ import { SourceLimits } from './source-limits.js';
 import { UndoPageController } from './undo-page.controller.js';
 import { UserController } from './user.controller.js';
 import { VerifyPageController } from './verify-page.controller.js';
+import { migrations } from './migrations.js';
 
 /** The api: it answers calls and distributes tasks, and talks to nothing but Postgres. */
 @Module({})
@@ -32,6 +34,8 @@ export class ApiModule {
         DatabaseModule.forRoot('waybill-api'),
         TasksModule.forRoot({ role: 'distribute', ...config.tasks, correlationId: currentRequestId }),
         AccountModule,
+        ReadinessModule.forRoot(migrations),
+        TelemetryModule,
       ],
       controllers: [
         UserController,
@@ -46,7 +50,7 @@ export class ApiModule {
         HealthController,
       ],
       providers: [
-        { provide: Readiness, useClass: DatabaseReadiness },
+        { provide: Readiness, useExisting: DatabaseReadiness },
         { provide: SourceLimits, useValue: limits },
       ],
     };

@@ -2,9 +2,9 @@ import type { LoggerService } from '@nestjs/common';
 import { AccessTokens } from '@app/account';
 import type { Config } from '@app/config';
 import { SessionService, UserService } from '@app/contract';
-import { createRpcApp, Readiness, type RpcApp, RpcError } from '@app/rpc';
+import { DatabaseReadiness } from '@app/database';
+import { createRpcApp, type RpcApp, RpcError } from '@app/rpc';
 import { ApiModule } from './api.module.js';
-import type { DatabaseReadiness } from './health.controller.js';
 import { SourceLimits } from './source-limits.js';
 
 /**
@@ -26,6 +26,6 @@ export async function createApi(config: Config, logger: LoggerService | false, s
     ...(shutdownTimeout !== undefined && { shutdownTimeout }),
     translate: (error) => (readiness().isPassing(error) ? RpcError.unavailable('try again in a moment', { cause: error }) : undefined),
   });
-  const readiness = () => app.nest.get<DatabaseReadiness>(Readiness, { strict: false });
+  const readiness = () => app.nest.get(DatabaseReadiness, { strict: false });
   return app;
 }

@@ -1,8 +1,7 @@
-import { Controller, Get, Headers, Inject, Res } from '@nestjs/common';
+import { Controller, Get, Headers, Res } from '@nestjs/common';
 import { Config } from '@app/config';
-import { Readiness } from '@app/rpc';
+import { DatabaseReadiness } from '@app/database';
 import type { FastifyReply } from 'fastify';
-import { DatabaseReadiness } from './health.controller.js';
 import { linkButton, page, sendPage, textLink } from './page.js';
 
 /** What somebody meets who opens the api in a browser, or was led here after verifying. */
@@ -10,7 +9,7 @@ import { linkButton, page, sendPage, textLink } from './page.js';
 export class HomeController {
   constructor(
     private readonly config: Config,
-    @Inject(Readiness) private readonly readiness: DatabaseReadiness,
+    private readonly readiness: DatabaseReadiness,
   ) {}
 
   @Get()

@@ -1,10 +1,11 @@
 import 'reflect-metadata';
 import { Logger } from '@nestjs/common';
-import { assertPortsAvailable, Config, PortUnavailable } from '@app/config';
+import { assertPortsAvailable, Config, PortUnavailable, version } from '@app/config';
 import { DatabaseProblem, waitForDatabase } from '@app/database';
 import { createLogger } from '@app/logging';
 import { BasePathTaken, currentRequestId } from '@app/rpc';
 import { boundShutdown } from '@app/shutdown';
+import { startProbes, startTelemetry } from '@app/telemetry';
 import { createApi } from './api.js';
 
 /** How long calls under way may take to end, and closing connections beyond that. Milliseconds. */
@@ -20,7 +21,10 @@ const exitAtOnce = () => process.exit(0);
 process.once('SIGTERM', exitAtOnce).once('SIGINT', exitAtOnce);
 
 try {
-  await assertPortsAvailable(config, 'HTTP_PORT', 'GRPC_PORT');
+  await assertPortsAvailable(config, 'HTTP_PORT', 'GRPC_PORT', 'METRICS_PORT');
+  const port = config.METRICS_PORT;
+  const metrics = await startTelemetry(config, { app: 'api', version }, port !== undefined);
+  await startProbes({ host: config.HOST, port, variable: 'METRICS_PORT', metrics });
   await waitForDatabase(config);
   const app = await createApi(config, logger, SHUTDOWN_TIMEOUT);
   boundShutdown(SHUTDOWN_TIMEOUT + SHUTDOWN_MARGIN);

@@ -1,11 +1,11 @@
-import { Body, Controller, Get, HttpCode, Inject, Post, Query, Res } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Post, Query, Res } from '@nestjs/common';
 import { PasswordResets } from '@app/account';
 import { Config } from '@app/config';
+import { DatabaseReadiness } from '@app/database';
 import { RequestPasswordResetRequestSchema, ResetPasswordRequestSchema } from '@app/contract';
-import { Code, currentSource, messageFromJson, Readiness, RpcError } from '@app/rpc';
+import { Code, currentSource, messageFromJson, RpcError } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
 import { textOf } from './form.js';
-import { DatabaseReadiness } from './health.controller.js';
 import { sendPage } from './page.js';
 import {
   askForResetPage,
@@ -24,7 +24,7 @@ export class ResetPageController {
     private readonly accounts: PasswordResets,
     private readonly config: Config,
     private readonly limits: SourceLimits,
-    @Inject(Readiness) private readonly database: DatabaseReadiness,
+    private readonly database: DatabaseReadiness,
   ) {}
 
   @Get()

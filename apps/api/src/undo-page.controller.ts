@@ -1,9 +1,9 @@
-import { Body, Controller, Get, HttpCode, Inject, Post, Query, Res } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Post, Query, Res } from '@nestjs/common';
+import { DatabaseReadiness } from '@app/database';
 import { EmailChanges } from '@app/account';
-import { Code, Readiness, RpcError } from '@app/rpc';
+import { Code, RpcError } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
 import { textOf } from './form.js';
-import { DatabaseReadiness } from './health.controller.js';
 import { sendPage } from './page.js';
 import { confirmUndoPage, invalidUndoLinkPage, undoAgainPage, undonePage } from './undo-page.js';
 
@@ -12,7 +12,7 @@ import { confirmUndoPage, invalidUndoLinkPage, undoAgainPage, undonePage } from 
 export class UndoPageController {
   constructor(
     private readonly changes: EmailChanges,
-    @Inject(Readiness) private readonly database: DatabaseReadiness,
+    private readonly database: DatabaseReadiness,
   ) {}
 
   @Get()

@@ -1,10 +1,10 @@
-import { Body, Controller, Get, HttpCode, Inject, Post, Query, Res } from '@nestjs/common';
+import { Body, Controller, Get, HttpCode, Post, Query, Res } from '@nestjs/common';
 import { AccountService } from '@app/account';
 import { Config } from '@app/config';
+import { DatabaseReadiness } from '@app/database';
 import { ResendVerificationEmailRequestSchema } from '@app/contract';
-import { Code, currentSource, messageFromJson, Readiness, RpcError } from '@app/rpc';
+import { Code, currentSource, messageFromJson, RpcError } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
-import { DatabaseReadiness } from './health.controller.js';
 import { textOf } from './form.js';
 import { sendPage } from './page.js';
 import { SourceLimits } from './source-limits.js';
@@ -30,7 +30,7 @@ export class VerifyPageController {
     private readonly accounts: AccountService,
     private readonly config: Config,
     private readonly limits: SourceLimits,
-    @Inject(Readiness) private readonly database: DatabaseReadiness,
+    private readonly database: DatabaseReadiness,
   ) {}
 
   @Get()

@@ -12,13 +12,14 @@ import {
   SendPasswordReset,
   SendVerificationEmail,
 } from '@app/account';
-import { type Config, ConfigModule } from '@app/config';
-import { DatabaseModule } from '@app/database';
+import { type Config, ConfigModule, version } from '@app/config';
+import { DatabaseModule, ReadinessModule } from '@app/database';
 import { armFaults } from '@app/faults';
 import { LoggingModule, withLogFields } from '@app/logging';
 import { MailModule } from '@app/mail';
 import { type TaskMiddleware, TasksModule } from '@app/tasks';
-import { version } from './version.js';
+import { TelemetryModule } from '@app/telemetry';
+import { migrations } from './migrations.js';
 
 /** Every line that a handler logs carries its task and the request that led to it. */
 const logFields: TaskMiddleware = (task, next) => withLogFields({ taskId: task.id, taskType: task.type, requestId: task.requestId }, next);
@@ -38,6 +39,7 @@ export class WorkerModule {
         TasksModule.forRoot({ role: role === 'worker' ? 'process' : 'admin', ...config.tasks, version, middleware: [logFields] }),
         MailModule,
         AccountModule,
+        ...(role === 'worker' ? [ReadinessModule.forRoot(migrations), TelemetryModule] : []),
       ],
       providers: [
         PurgeAccountEvents,

@@ -1,3 +1,4 @@
 export { Config, InvalidEnvironment } from './config.js';
 export { ConfigModule } from './config.module.js';
-export { assertPortsAvailable, portUnavailable, PortUnavailable } from './ports.js';
+export { assertPortsAvailable, portUnavailable, PortUnavailable, type PortVariable } from './ports.js';
+export { version } from './version.js';

@@ -2,7 +2,7 @@ import { createServer } from 'node:net';
 import type { Config } from './config.js';
 
 /** The variables that give a server of ours its port. */
-type PortVariable = 'HTTP_PORT' | 'GRPC_PORT' | 'CONSOLE_PORT';
+export type PortVariable = 'HTTP_PORT' | 'GRPC_PORT' | 'CONSOLE_PORT' | 'METRICS_PORT' | 'WORKER_HTTP_PORT';
 
 /** A port cannot be listened on; the message is one line that names the variable it came from. */
 export class PortUnavailable extends Error {

@@ -2,7 +2,10 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { DynamicModule } from '@nestjs/common';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { Config } from '@app/config';
+import { observePool } from '@app/postgres';
+import type pg from 'pg';
 import { DataSource } from 'typeorm';
+import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { untilUsable } from './database-check.js';
 import { dataSourceOptions } from './data-source.js';
 
@@ -33,7 +36,11 @@ export class DatabaseModule {
         // Nest's own attempts are for a database that is lost in this very moment.
         return { ...dataSourceOptions(config, applicationName, poolSize), autoLoadEntities: true };
       },
-      dataSourceFactory: (options) => new AppDataSource(options!).initialize(),
+      dataSourceFactory: async (options) => {
+        const dataSource = await new AppDataSource(options!).initialize();
+        observePool('app', (dataSource.driver as PostgresDriver).master as pg.Pool);
+        return dataSource;
+      },
     });
   }
 }

@@ -2,6 +2,7 @@ import { format } from 'node:util';
 import type { DynamicModule, LoggerService } from '@nestjs/common';
 import { Config } from '@app/config';
 import { redact, redactionRoom, type RedactionRoom } from '@app/redaction';
+import { isSpanContextValid, trace } from '@opentelemetry/api';
 import { Logger, LoggerModule, type Params, PinoLogger } from 'nestjs-pino';
 import type { Options } from 'pino-http';
 import { currentLogFields } from './log-fields.js';
@@ -40,13 +41,19 @@ function isThrown(value: unknown): boolean {
 /** Fields for every line of an app, read when the line is logged. */
 type LineFields = () => Readonly<Record<string, unknown>>;
 
+/** The trace and the span that a line belongs to, by the names that OpenTelemetry gives them. */
+function currentTrace(): Readonly<Record<string, string>> {
+  const span = trace.getActiveSpan()?.spanContext();
+  return span && isSpanContextValid(span) ? { trace_id: span.traceId, span_id: span.spanId } : {};
+}
+
 function pinoOptions(app: string, config: Config, fields: LineFields): Options {
   return {
     level: config.LOG_LEVEL,
     base: { app },
     // The rpc library logs a line a call on both transports; pino-http knows only one.
     autoLogging: false,
-    mixin: () => redact({ ...fields(), ...currentLogFields() }) as Record<string, unknown>,
+    mixin: () => redact({ ...fields(), ...currentLogFields(), ...currentTrace() }) as Record<string, unknown>,
     hooks: {
       logMethod(args, method) {
         method.apply(this, redactArguments(args) as Parameters<typeof method>);

@@ -1,6 +1,7 @@
 import type { OnApplicationShutdown } from '@nestjs/common';
 import type { Config } from '@app/config';
 import { faultPoint } from '@app/faults';
+import { SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
 import { createTransport, type Transporter } from 'nodemailer';
 import type { SMTPPoolSentMessageInfo } from 'nodemailer/lib/smtp-pool';
 import pLimit, { type LimitFunction } from 'p-limit';
@@ -56,14 +57,16 @@ export class SmtpMailer extends Mailer implements OnApplicationShutdown {
   async send(mail: Mail, signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     await this.inTurn(signal, async () => {
-      try {
-        // As an object: a text would be read as a list of addresses.
-        const to = { name: '', address: mail.to };
-        await this.transport.sendMail({ from: this.config.MAIL_FROM, ...mail, to, signal });
-      } catch (error) {
-        signal?.throwIfAborted();
-        throw withoutAddresses(error);
-      }
+      await this.traced(async () => {
+        try {
+          // As an object: a text would be read as a list of addresses.
+          const to = { name: '', address: mail.to };
+          await this.transport.sendMail({ from: this.config.MAIL_FROM, ...mail, to, signal });
+        } catch (error) {
+          signal?.throwIfAborted();
+          throw withoutAddresses(error);
+        }
+      });
     });
     await faultPoint('mail.after-accepted');
   }
@@ -71,6 +74,23 @@ export class SmtpMailer extends Mailer implements OnApplicationShutdown {
   /** Ends what is under way, and refuses what still waits. */
   onApplicationShutdown(): void {
     this.transport.close({ force: true });
+  }
+
+  /** Says in the trace of whoever sends that a mail was handed over: to which server, and nothing of the mail. */
+  private traced(work: () => Promise<void>): Promise<void> {
+    const { hostname, port } = new URL(this.config.SMTP_URL);
+    const attributes = { 'network.protocol.name': 'smtp', 'server.address': hostname, ...(port !== '' && { 'server.port': Number(port) }) };
+    return trace.getTracer('waybill.mail').startActiveSpan('send mail', { kind: SpanKind.CLIENT, attributes }, async (span) => {
+      try {
+        await work();
+      } catch (error) {
+        span.setAttribute('error.type', (error as Error).name);
+        span.setStatus({ code: SpanStatusCode.ERROR, message: (error as Error).message });
+        throw error;
+      } finally {
+        span.end();
+      }
+    });
   }
 
   /** Runs `work` when a connection is free, unless that takes too long, or is no longer wanted. */

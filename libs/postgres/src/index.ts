@@ -1,2 +1,3 @@
 export { isCutShort, isDatabaseUnavailable, isLockTimeout, isMissingInSchema, isTransient, uniqueViolation } from './errors.js';
+export { observePool } from './observe-pool.js';
 export { PoolClient } from './pool-client.js';

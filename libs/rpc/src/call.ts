@@ -11,6 +11,7 @@ export const REQUEST_ID = 'x-request-id';
 export const UNKNOWN_RPC = 'unknown';
 
 const ACCEPTABLE_ID = /^[\w.:-]{1,128}$/;
+/** Probes call every few seconds, and say nothing while all is well. */
 const HEALTH_CHECK = /^(?:(?:GET|HEAD) \/(?:healthz|readyz)|grpc\.health\.v1\.Health\/\w+)$/;
 
 const logger = new Logger('Rpc');
@@ -103,6 +104,11 @@ export function requestIdFrom(given: unknown): string {
   return typeof given === 'string' && ACCEPTABLE_ID.test(given) ? given : randomUUID();
 }
 
+/** Whether a call is a health check, on either transport. */
+export function isHealthCheck(rpc: string): boolean {
+  return HEALTH_CHECK.test(rpc);
+}
+
 /** What the line of a call says; never what was in it. */
 export interface CallLine extends Pick<Call, 'requestId' | 'client' | 'userId'> {
   readonly transport: 'http' | 'grpc';
@@ -111,10 +117,12 @@ export interface CallLine extends Pick<Call, 'requestId' | 'client' | 'userId'> 
   readonly code: Code;
   /** As `performance.now()` tells it. */
   readonly startedAt: number;
+  /** Where it is traced. */
+  readonly traceId?: string | undefined;
 }
 
 /** Logs the one line of a call. */
-export function logCall({ rpc, transport, code, startedAt, requestId, client, userId }: CallLine): void {
+export function logCall({ rpc, transport, code, startedAt, requestId, client, userId, traceId }: CallLine): void {
   const fields = {
     rpc,
     transport,
@@ -123,8 +131,8 @@ export function logCall({ rpc, transport, code, startedAt, requestId, client, us
     requestId,
     client,
     ...(userId !== undefined && { userId }),
+    ...(traceId !== undefined && { trace_id: traceId }),
   };
-  // Probes call every few seconds, and say nothing while all is well.
-  if (HEALTH_CHECK.test(rpc)) logger.debug(fields, 'call');
+  if (isHealthCheck(rpc)) logger.debug(fields, 'call');
   else logger.log(fields, 'call');
 }

@@ -11,7 +11,8 @@ import {
   type ServiceDefinition,
 } from '@grpc/grpc-js';
 import { type GrpcOptions, Transport } from '@nestjs/microservices';
-import { type Call, logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCall } from './call.js';
+import { type Call, isHealthCheck, logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCall } from './call.js';
+import { CallSpan } from './call-telemetry.js';
 import { clientAddress, type Trust } from './client-address.js';
 import { grpcError, withDetails } from './grpc-error.js';
 import { GrpcHealth } from './grpc-health.js';
@@ -176,13 +177,17 @@ export class GrpcTransport {
     let client = clientAddress(peer, undefined, this.options.trust);
     let caller: Pick<Call, 'authorization' | 'userAgent'> = {};
     let handled: Call | undefined;
+    let begun: CallSpan | undefined;
+    // A call that is refused before its metadata has come is part of nobody's trace.
+    const span = (carrier = {}) => (begun ??= CallSpan.begin({ transport: 'grpc', rpc }, carrier, isHealthCheck(rpc)));
     let ended = false;
     const end = (code: Code) => {
       if (ended) return;
       ended = true;
       this.watching.delete(endCall);
       arrived();
-      logCall({ transport: 'grpc', rpc, code, startedAt, requestId: id(), client, userId: handled?.userId });
+      span().end({ code, startedAt });
+      logCall({ transport: 'grpc', rpc, code, startedAt, requestId: id(), client, userId: handled?.userId, traceId: span().traceId });
     };
     const endCall: EndCall = (error) => call.sendStatus(grpcError(error));
     const tooLate = () => endCall(new RpcError(Code.DEADLINE_EXCEEDED, 'the request took too long to arrive'));
@@ -210,6 +215,7 @@ export class GrpcTransport {
         next({
           onReceiveMetadata: (metadata, pass) => {
             requestId ??= requestIdFrom(metadata.get(REQUEST_ID)[0]);
+            span(metadata.getMap());
             caller = { authorization: textOf(metadata, 'authorization'), userAgent: textOf(metadata, 'user-agent') };
             const forwardedFor = metadata.get('x-forwarded-for').join(', ');
             if (forwardedFor !== '') client = clientAddress(peer, forwardedFor, this.options.trust);
@@ -224,7 +230,8 @@ export class GrpcTransport {
           onReceiveHalfClose: (pass) => {
             arrived();
             handled = { ...caller, requestId: id(), client, isCostly: false };
-            withCall(handled, pass);
+            const call = handled;
+            span().run(() => withCall(call, pass));
           },
           onCancel: () => end(Code.CANCELLED),
         }),

@@ -3,7 +3,8 @@ import type { Socket } from 'node:net';
 import cors from '@fastify/cors';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
-import { type Call, logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCall } from './call.js';
+import { type Call, isHealthCheck, logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCall } from './call.js';
+import { CallSpan } from './call-telemetry.js';
 import { clientAddress, type Trust } from './client-address.js';
 import { rpcNameOf } from './http-binding.js';
 import { answeredCode, sendError } from './http-error.js';
@@ -90,7 +91,7 @@ export class HttpTransport extends FastifyAdapter {
       void fastify.register(cors, {
         origin: [...origins],
         methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-        allowedHeaders: ['authorization', 'content-type', REQUEST_ID],
+        allowedHeaders: ['authorization', 'content-type', REQUEST_ID, 'traceparent', 'tracestate'],
         exposedHeaders: [REQUEST_ID, 'retry-after'],
         maxAge: PREFLIGHT_AGE,
         // The answer is that of OPTIONS.
@@ -104,7 +105,7 @@ export class HttpTransport extends FastifyAdapter {
       else done();
     });
     fastify.addHook('preHandler', (request, _reply, done) => {
-      withCall(callOf(request, trust), done);
+      spanOf(request).run(() => withCall(callOf(request, trust), done));
     });
     fastify.addHook('onSend', async (request, reply, payload) => {
       if (this.draining) reply.header('connection', 'close');
@@ -235,15 +236,30 @@ function callOf(request: FastifyRequest, trust: Trust): Call {
   return call;
 }
 
+const spans = new WeakMap<FastifyRequest, CallSpan>();
+
+/** The span of a request, the same whenever it is asked for; the first time is its beginning. */
+function spanOf(request: FastifyRequest): CallSpan {
+  const known = spans.get(request);
+  if (known) return known;
+  const subject = { transport: 'http', method: request.method, route: request.is404 ? undefined : request.routeOptions.url } as const;
+  const span = CallSpan.begin(subject, request.headers, isHealthCheck(rpcName(request)));
+  spans.set(request, span);
+  return span;
+}
+
 function trackCall(request: FastifyRequest, reply: FastifyReply, trust: Trust): void {
   const startedAt = performance.now();
   void reply.headers({ ...ANSWER_HEADERS, [REQUEST_ID]: request.id });
   // Now: a socket that was closed does not know its peer any more.
   const call = callOf(request, trust);
+  const span = spanOf(request);
   // Comes for every request, also for one whose caller went away before the answer.
   reply.raw.once('close', () => {
-    const code = reply.raw.writableFinished ? answeredCode(reply) : Code.CANCELLED;
-    logCall({ transport: 'http', rpc: rpcName(request), code, startedAt, ...call });
+    const isAnswered = reply.raw.writableFinished;
+    const code = isAnswered ? answeredCode(reply) : Code.CANCELLED;
+    span.end({ code, status: isAnswered ? reply.statusCode : undefined, startedAt });
+    logCall({ transport: 'http', rpc: rpcName(request), code, startedAt, traceId: span.traceId, ...call });
   });
 }
 

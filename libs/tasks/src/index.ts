@@ -67,6 +67,7 @@ export {
   type WorkerView,
 } from './operate/views.js';
 export { type ListedTask, type QueueSummary, type Redriven, TaskAdmin, type TaskStory, UnknownName } from './operate/task-admin.js';
+export { TaskHealth } from './operate/task-health.js';
 export { TaskQueues } from './dispatch/redis/queues.js';
 export { taskMigrations } from './ledger/migrations/index.js';
 export { QueuePause, ScheduleRecord, StatisticRecord, taskEntities, TaskRecord, WorkerRecord } from './ledger/task-record.entity.js';

@@ -8,6 +8,7 @@ export class Loop {
   private current: Promise<void> | undefined;
   private woken = false;
   private active = false;
+  private since = 0;
 
   constructor(
     private readonly job: () => Promise<void>,
@@ -26,6 +27,11 @@ export class Loop {
     if (this.active && !this.current) this.run();
   }
 
+  /** For how many milliseconds the run under way has gone on; 0 between two runs. */
+  get runsFor(): number {
+    return this.current ? performance.now() - this.since : 0;
+  }
+
   /** Resolves when the run under way is over; there are no more. */
   async stop(): Promise<void> {
     this.active = false;
@@ -36,6 +42,7 @@ export class Loop {
   private run(): void {
     clearTimeout(this.timer);
     this.woken = false;
+    this.since = performance.now();
     this.current = this.job()
       .then(
         () => true,

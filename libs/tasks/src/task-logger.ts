@@ -3,6 +3,7 @@ import type { QueueWeights } from './options.js';
 import { isDatabaseUnavailable } from '@app/postgres';
 import { InvalidTask } from './declare/errors.js';
 import type { Delivery } from './dispatch/delivery.js';
+import { traceIdOf } from './telemetry/trace-context.js';
 
 const REMINDER_INTERVAL = 60_000;
 
@@ -169,5 +170,12 @@ function kindOf(err: unknown): string {
 }
 
 function identity(delivery: Delivery) {
-  return { taskId: delivery.id, taskType: delivery.type, queue: delivery.queue, requestId: delivery.requestId };
+  const traceId = traceIdOf(delivery.options.trace);
+  return {
+    taskId: delivery.id,
+    taskType: delivery.type,
+    queue: delivery.queue,
+    requestId: delivery.requestId,
+    ...(traceId !== undefined && { trace_id: traceId }),
+  };
 }

@@ -36,6 +36,7 @@ import { WorkerLease } from './ledger/worker-lease.js';
 import { Maintenance } from './operate/maintenance.js';
 import { Scheduler } from './operate/scheduler.js';
 import { TaskAdmin } from './operate/task-admin.js';
+import { TaskHealth } from './operate/task-health.js';
 import { EngineOptions, type TasksOptions } from './options.js';
 import { Completions } from './run/completions.js';
 import { FailedTaskListener } from './run/failed-task.listener.js';
@@ -46,6 +47,9 @@ import { Statistics } from './run/statistics.js';
 import { TaskEngine } from './run/task-engine.js';
 import { QUEUE_PROCESSORS, TaskProcessor } from './run/task-processor.js';
 import { TaskLogger } from './task-logger.js';
+import { AttemptTelemetry } from './telemetry/attempts.js';
+import { ClaimTelemetry } from './telemetry/claims.js';
+import { LedgerGauges } from './telemetry/gauges.js';
 
 /**
  * What an app does with tasks. `distribute`: writes them to the ledger. `process`:
@@ -99,13 +103,16 @@ const administrating: Provider[] = [
 
 const processing: Provider[] = [
   ...administrating,
+  AttemptTelemetry,
   Claims,
+  ClaimTelemetry,
   Completions,
   DatabaseClock,
   Election,
   FailedTaskListener,
   Handover,
   LedgerDispatcher,
+  LedgerGauges,
   Listener,
   LostFetches,
   LostWorkers,
@@ -118,6 +125,7 @@ const processing: Provider[] = [
   Statistics,
   Takeover,
   TaskEngine,
+  TaskHealth,
   TaskLogger,
   TaskProcessor,
   TaskRunner,
@@ -131,7 +139,17 @@ const processing: Provider[] = [
   {
     // Not providers themselves: a BullModule of the app would find them.
     provide: QUEUE_PROCESSORS,
-    inject: [EngineOptions, TaskRunner, FailedTaskListener, TaskLogger, DatabaseClock, QuarantineSlot, Statistics],
+    inject: [
+      EngineOptions,
+      TaskRunner,
+      FailedTaskListener,
+      TaskLogger,
+      DatabaseClock,
+      QuarantineSlot,
+      Statistics,
+      AttemptTelemetry,
+      ClaimTelemetry,
+    ],
     useFactory: ({ queueNames }: EngineOptions, ...parts: ConstructorParameters<ReturnType<typeof processorOf>>) =>
       new Map(queueNames.map((queue) => [queue, new (processorOf(queue))(...parts)])),
   },
@@ -141,6 +159,12 @@ const providersOf: Record<TasksRole, Provider[]> = {
   distribute: distributing,
   admin: [...administrating, AdminLifecycle],
   process: processing,
+};
+
+const exportsOf: Record<TasksRole, DynamicModule['exports']> = {
+  distribute: [TaskDistributor],
+  admin: [TaskDistributor, TaskAdmin, TaskQueues],
+  process: [TaskDistributor, TaskAdmin, TaskHealth, TaskQueues],
 };
 
 /**
@@ -159,7 +183,7 @@ export class TasksModule {
       global: true,
       imports: [TypeOrmModule.forFeature(taskEntities), DiscoveryModule, ...imports],
       providers: [{ provide: TASKS_OPTIONS, inject, useFactory }, ...providersOf[role]],
-      exports: role === 'distribute' ? [TaskDistributor] : [TaskDistributor, TaskAdmin, TaskQueues],
+      exports: exportsOf[role],
     };
   }
 }

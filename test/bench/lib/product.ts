@@ -12,6 +12,7 @@ async function built<Library>(path: string): Promise<Library> {
 export const { Config, ConfigModule } = await built<typeof import('@app/config')>('config/src/index');
 export const { DatabaseModule } = await built<typeof import('@app/database')>('database/src/index');
 export const { createLogger, LoggingModule } = await built<typeof import('@app/logging')>('logging/src/index');
+export const { startTelemetry } = await built<typeof import('@app/telemetry')>('telemetry/src/index');
 const tasks = <Library>(path: string) => built<Library>(`tasks/src/${path}`);
 
 export const { Task, TaskAdmin, TaskDistributor, TaskQueues, TasksModule } = await tasks<typeof import('@app/tasks')>('index');

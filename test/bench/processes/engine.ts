@@ -22,11 +22,15 @@ import {
   QUEUE_PROCESSORS,
   Reconciler,
   Relay,
+  startTelemetry,
   TaskAdmin,
   TasksModule,
 } from '../lib/product.ts';
 
 const config = Config.parse(process.env);
+const metrics = await startTelemetry(config, { app: 'bench', version: undefined }, process.env['BENCH_METRICS'] === 'on');
+// Three times as often as a Prometheus does.
+if (metrics) setInterval(() => void metrics(), 5_000);
 const logger = createLogger('bench', config);
 
 class EngineModule {}

@@ -10,6 +10,7 @@ import { postgresDispatcher } from './postgres-dispatcher.ts';
 import { relay } from './relay.ts';
 import { shares, sharesOnPostgres } from './shares.ts';
 import { snapshot } from './snapshot.ts';
+import { telemetry } from './telemetry.ts';
 import { wholeWay } from './whole-way.ts';
 
 /** In the order of the table. */
@@ -28,5 +29,6 @@ export const works: readonly Work[] = [
   backlogOnLedger,
   snapshot,
   postgresDispatcher,
+  telemetry,
   footprint,
 ];

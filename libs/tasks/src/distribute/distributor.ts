@@ -10,6 +10,8 @@ import { Ledger, type NewTask } from '../ledger/ledger.js';
 import { type QueueName, type TaskHandler, type TaskOptions, type TaskPolicy, policyOf, wholeNumber } from '../declare/task.js';
 import { currentTask } from '../declare/task-scope.js';
 import type { StoredOptions } from '../ledger/task-record.entity.js';
+import { Tally } from '../telemetry/tally.js';
+import { SYSTEM, type TraceContext, tracedDistribution } from '../telemetry/trace-context.js';
 import { Waker } from './waker.js';
 
 /** Tells the engine which request is being served, so that its tasks can be traced to it. */
@@ -55,6 +57,7 @@ export interface Distributed {
 @Injectable()
 export class TaskDistributor {
   private readonly queues: ReadonlySet<string>;
+  private readonly sent: Tally;
 
   constructor(
     private readonly dataSource: DataSource,
@@ -64,6 +67,7 @@ export class TaskDistributor {
     @Optional() @Inject(CORRELATION_ID) private readonly correlationId?: CorrelationId,
   ) {
     this.queues = new Set(options.queueNames);
+    this.sent = new Tally('messaging.client.sent.messages', { unit: '{message}', description: 'Tasks that were committed.' });
   }
 
   /**
@@ -87,8 +91,9 @@ export class TaskDistributor {
       ...(options.unique && { uniqueKey: keyOf(options.unique.key), ...uniqueForOf(options.unique) }),
     }));
     const manager = options.manager ?? this.dataSource.manager;
-    const distributed = await this.ledger.insert(manager, row);
-    if (!distributed.duplicate) this.wakeFor(row, manager);
+    const attributes = { 'messaging.message.id': row.id, 'waybill.task.type': policy.type };
+    const distributed = await tracedDistribution(row.queue, attributes, (kept) => this.ledger.insert(manager, withTrace(row, kept)));
+    if (!distributed.duplicate) this.written(row, 1, manager);
     return distributed;
   }
 
@@ -119,8 +124,12 @@ export class TaskDistributor {
       }
     }
     const insert = async (manager: EntityManager) => {
-      const distributed = await this.ledger.insertMany(manager, common, rows);
-      if (distributed.some(({ duplicate }) => !duplicate)) this.wakeFor(common, manager);
+      const attributes = { 'messaging.batch.message_count': rows.length, 'waybill.task.type': policy.type };
+      const distributed = await tracedDistribution(common.queue, attributes, (kept) =>
+        this.ledger.insertMany(manager, withTrace(common, kept), rows),
+      );
+      const written = distributed.filter(({ duplicate }) => !duplicate).length;
+      if (written > 0) this.written(common, written, manager);
       return distributed;
     };
     return options.manager ? insert(options.manager) : this.dataSource.transaction(insert);
@@ -142,10 +151,28 @@ export class TaskDistributor {
     };
   }
 
-  private wakeFor({ queue, processAt, processIn = 0 }: Pick<NewTask, 'queue' | 'processAt' | 'processIn'>, manager: EntityManager): void {
+  /** Wakes the workers and counts the tasks, once they are committed. */
+  private written(
+    { type, queue, processAt, processIn = 0 }: Pick<NewTask, 'type' | 'queue' | 'processAt' | 'processIn'>,
+    count: number,
+    manager: EntityManager,
+  ): void {
     const due = processAt ? processAt.getTime() - Date.now() : processIn;
-    if (due <= WAKE_WITHIN) this.waker.afterCommitOf(manager, queue);
+    this.waker.afterCommitOf(manager, () => {
+      if (due <= WAKE_WITHIN) this.waker.wake(queue);
+      const attributes = {
+        'messaging.system': SYSTEM,
+        'messaging.operation.name': 'distribute',
+        'messaging.destination.name': queue,
+        'waybill.task.type': type,
+      };
+      this.sent.add(`${type} ${queue}`, () => attributes, count);
+    });
   }
+}
+
+function withTrace<Task extends Pick<NewTask, 'options'>>(task: Task, trace: TraceContext | undefined): Task {
+  return trace ? { ...task, options: { ...task.options, trace } } : task;
 }
 
 /** @throws InvalidTask in place of a RangeError. */

@@ -16,8 +16,8 @@ const GAP = 2;
  */
 @Injectable()
 export class Waker implements EntitySubscriberInterface {
-  /** The queues that an open transaction has written tasks for. */
-  private readonly written = new WeakMap<QueryRunner, Set<string>>();
+  /** What is to be done when an open transaction has committed. */
+  private readonly waiting = new WeakMap<QueryRunner, (() => void)[]>();
   private readonly woken = new Set<string>();
   private waking = false;
 
@@ -25,18 +25,25 @@ export class Waker implements EntitySubscriberInterface {
     dataSource.subscribers.push(this);
   }
 
-  /** Wakes the workers of a queue as soon as what was written through the manager is there for all to see. */
-  afterCommitOf({ queryRunner }: EntityManager, queue: string): void {
-    if (!queryRunner?.isTransactionActive) return this.wake(queue);
-    const queues = this.written.get(queryRunner) ?? new Set();
-    this.written.set(queryRunner, queues.add(queue));
+  /** Does something as soon as what was written through the manager is there for all to see, and never if it is rolled back. */
+  afterCommitOf({ queryRunner }: EntityManager, work: () => void): void {
+    if (!queryRunner?.isTransactionActive) return work();
+    const waiting = this.waiting.get(queryRunner);
+    if (waiting) waiting.push(work);
+    else this.waiting.set(queryRunner, [work]);
   }
 
   /** Called by TypeORM, also at the end of a savepoint. */
   afterTransactionCommit({ queryRunner }: { queryRunner: QueryRunner }): void {
     if (queryRunner.isTransactionActive) return;
-    for (const queue of this.written.get(queryRunner) ?? []) this.wake(queue);
-    this.written.delete(queryRunner);
+    const waiting = this.waiting.get(queryRunner) ?? [];
+    this.waiting.delete(queryRunner);
+    for (const work of waiting) work();
+  }
+
+  /** The same: its connection may begin another transaction. */
+  afterTransactionRollback({ queryRunner }: { queryRunner: QueryRunner }): void {
+    if (!queryRunner.isTransactionActive) this.waiting.delete(queryRunner);
   }
 
   /** Says that a queue has something to do. */

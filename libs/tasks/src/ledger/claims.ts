@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { StoredOptions } from './task-record.entity.js';
 import { withEvent } from './ledger.js';
+import { ClaimTelemetry } from '../telemetry/claims.js';
 import { TasksPool } from './tasks-pool.js';
 
 /** A task that this process has claimed. */
@@ -91,7 +92,7 @@ const CLAIM_QUARANTINED = `
     SELECT id FROM task
     WHERE state = 'pending' AND quarantined AND queue = $1 AND run_at <= now() AND ${UNCLAIMED} AND ${NOT_PAUSED}
     ORDER BY run_at, id LIMIT 1 FOR UPDATE SKIP LOCKED))
-  RETURNING ${COLUMNS}`;
+  RETURNING ${COLUMNS}, COALESCE((history->-1->>'what') = 'the worker crashed' AND (history->-1->>'at')::timestamptz = now(), false) AS crashed`;
 
 /** Milliseconds until the next task of the queue $1 that is not due yet. */
 const NEXT_DUE = `
@@ -120,7 +121,10 @@ export class Claims {
   /** Above every delivery that a job in BullMQ can have had, for a task may come from there. */
   private number = 1_000_000;
 
-  constructor(private readonly pool: TasksPool) {}
+  constructor(
+    private readonly pool: TasksPool,
+    private readonly telemetry: ClaimTelemetry,
+  ) {}
 
   /** A number for a claim, greater than those before it. */
   nextNumber(): number {
@@ -135,12 +139,15 @@ export class Claims {
       this.pool.relaxed,
     );
     const tasks = rows.filter(({ claimedBy }) => claimedBy !== null);
+    this.telemetry.claimed(queue, tasks.length);
+    this.telemetry.crashed(queue, rows.length - tasks.length);
     return { tasks, lost: rows.length - tasks.length, alone: rows[0]?.alone, cursor: rows.at(-1)?.cursor };
   }
 
   async claimQuarantined(queue: string, worker: number, number: number): Promise<ClaimedTask | undefined> {
     // Durable: a crash that the server forgets would be one more worker for a task that takes them down.
-    const [task] = await this.pool.rows<ClaimedTask>(CLAIM_QUARANTINED, [queue, worker, number]);
+    const [task] = await this.pool.rows<ClaimedTask & { crashed: boolean }>(CLAIM_QUARANTINED, [queue, worker, number]);
+    if (task?.crashed) this.telemetry.crashed(queue);
     return task;
   }
 

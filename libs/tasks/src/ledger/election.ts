@@ -31,7 +31,7 @@ const END_SILENT = `
 @Injectable()
 export class Election {
   private electedAt: number | undefined;
-  private readonly asking = new Loop(
+  readonly asking = new Loop(
     () => this.ask(),
     INTERVAL,
     (error) => this.logger.trouble('election', error),

@@ -1,5 +1,6 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import type { Backoff } from '../declare/backoff.js';
+import type { TraceContext } from '../telemetry/trace-context.js';
 
 /**
  * `pending`: committed; it waits for its time, for a worker to claim it, or for the
@@ -17,6 +18,8 @@ export interface StoredOptions {
   deadline?: string;
   retention?: number;
   backoff?: Backoff;
+  /** Where the distribution was traced. */
+  trace?: TraceContext;
 }
 
 /** What happened to a task, in the words an operator reads. */

@@ -1,6 +1,6 @@
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { EngineOptions } from '../options.js';
-import { PoolClient } from '@app/postgres';
+import { observePool, PoolClient } from '@app/postgres';
 import pg from 'pg';
 
 /** Milliseconds. */
@@ -50,6 +50,8 @@ export class TasksPool implements OnApplicationShutdown {
     };
     this.durable = open(DURABLE_SIZE, 'on');
     this.relaxed = open(RELAXED_SIZE, 'off');
+    observePool('tasks-durable', this.durable);
+    observePool('tasks-relaxed', this.relaxed);
   }
 
   /** The rows that a statement returns. */

@@ -31,7 +31,7 @@ export const PRESENCE_LOCK = 730_945_302;
 @Injectable()
 export class WorkerLease {
   private worker: number | undefined;
-  private readonly renewing = new Loop(
+  readonly renewing = new Loop(
     () => this.renew(),
     RENEWAL_INTERVAL,
     (error) => this.logger.trouble('lease', error),

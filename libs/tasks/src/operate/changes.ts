@@ -160,7 +160,7 @@ export class Changes {
       case 'delete':
         await manager.query('DELETE FROM task WHERE id = $1', [id]);
     }
-    if (kind === 'redrive' || kind === 'run now') this.waker.afterCommitOf(manager, task.queue);
+    if (kind === 'redrive' || kind === 'run now') this.waker.afterCommitOf(manager, () => this.waker.wake(task.queue));
     return isRunning;
   }
 

@@ -45,7 +45,7 @@ const UNSERVED = `
 /** What one process of all does for the ledger: removes lost workers, deletes what has had its time, and says which queues nobody serves. */
 @Injectable()
 export class Maintenance {
-  private readonly removing = new Loop(
+  readonly removing = new Loop(
     () => this.removeLost(),
     INTERVAL,
     (error) => this.logger.trouble('maintenance', error),

@@ -36,7 +36,7 @@ interface Periodic {
  */
 @Injectable()
 export class Scheduler {
-  private readonly loop = new Loop(
+  readonly loop = new Loop(
     () => this.tick(),
     INTERVAL,
     (error) => this.logger.trouble('scheduler', error),

@@ -7,6 +7,8 @@ import { DatabaseClock } from '../ledger/database-clock.js';
 import type { AttemptFailure, Delivery } from '../dispatch/delivery.js';
 import { deliveryOf, type JobData, taskOf } from '../dispatch/job.js';
 import { TaskLogger } from '../task-logger.js';
+import { AttemptTelemetry } from '../telemetry/attempts.js';
+import { ClaimTelemetry } from '../telemetry/claims.js';
 import { QuarantineSlot } from '../dispatch/quarantine-slot.js';
 import { TaskRunner } from './runner.js';
 import { Statistics } from './statistics.js';
@@ -70,6 +72,8 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
     private readonly clock: DatabaseClock,
     private readonly slot: QuarantineSlot,
     private readonly statistics: Statistics,
+    private readonly telemetry: AttemptTelemetry,
+    private readonly claims: ClaimTelemetry,
   ) {
     super();
   }
@@ -94,7 +98,7 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
   private async run(job: Job<JobData>, delivery: Delivery, token: string | undefined): Promise<{ moot: string } | undefined> {
     await faultPoint('worker.after-fetch');
     const ended = this.statistics.begin(delivery);
-    const outcome = await this.runner.run(delivery);
+    const outcome = await this.telemetry.run(delivery, () => this.runner.run(delivery));
     ended(outcome);
     switch (outcome.kind) {
       case 'completed':
@@ -145,6 +149,7 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
   @OnWorkerEvent('stalled')
   onStalled(jobId: string): void {
     this.taskLogger.stalled(this.worker.name, taskOf(jobId).id);
+    this.claims.crashed(this.worker.name);
   }
 
   @OnWorkerEvent('lockRenewalFailed')

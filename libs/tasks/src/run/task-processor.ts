@@ -40,6 +40,10 @@ export class TaskProcessor {
   private readonly watched = new Set<string>();
   /** The work of the slots that have a job. */
   private readonly working = new Set<Promise<void>>();
+  /** When each queue was asked that has not answered, by the token of the fetch. As `performance.now()` tells it. */
+  private readonly asked = new Map<string, { readonly queue: string; readonly since: number }>();
+  /** The queues whose last fetch failed. */
+  private readonly failed = new Set<string>();
   private readonly picker: WeightedPicker;
   private readonly token = uuidv4();
   private fetches = 0;
@@ -81,6 +85,27 @@ export class TaskProcessor {
   /** Whether a slot holds, or waits for, the job that is fetched under a token; true for other processes' tokens. */
   isHeld(token: string): boolean {
     return this.tokens.has(token) || !token.startsWith(`${this.token}:`);
+  }
+
+  /** Whether tasks are taken: the start is over, and no end has begun. */
+  get isOpen(): boolean {
+    return this.dispatcher !== undefined && !this.stopping;
+  }
+
+  /** How many slots have a task. */
+  get running(): number {
+    return this.working.size;
+  }
+
+  /** A queue whose last fetch failed; undefined when there is none. */
+  get failing(): string | undefined {
+    return this.failed.values().next().value;
+  }
+
+  /** A queue that was asked for a task longer than so many milliseconds ago, and has not answered. */
+  hungFor(patience: number): string | undefined {
+    const now = performance.now();
+    return [...this.asked.values()].find(({ since }) => now - since > patience)?.queue;
   }
 
   /** Tasks may be taken again. */
@@ -147,7 +172,7 @@ export class TaskProcessor {
   private async serveUnder(token: string, queue: string): Promise<void> {
     let job: Job<JobData> | undefined;
     try {
-      job = await this.workerOf(queue).getNextJob(token, { block: false });
+      job = await this.fetch(queue, token, false);
     } catch (error) {
       this.logger.trouble(queue, error);
       await wait(RETRY_INTERVAL);
@@ -206,11 +231,9 @@ export class TaskProcessor {
     if (!this.mayTake || this.watched.has(queue) || !this.picker.isEmpty(queue)) return;
     this.watched.add(queue);
     if (!this.picker.hasRoom(queue)) return this.lookLater(queue);
-    const worker = this.workerOf(queue);
     const token = this.newToken();
     const release = () => void this.tokens.delete(token);
-    worker
-      .getNextJob(token, { block: true })
+    this.fetch(queue, token, true)
       .then(async (job: Job<JobData> | undefined) => {
         this.watched.delete(queue);
         if (!job) return release();
@@ -239,6 +262,20 @@ export class TaskProcessor {
       this.picker.wake(queue);
       this.fill();
     }, LOOK_INTERVAL).unref();
+  }
+
+  private async fetch(queue: string, token: string, block: boolean): Promise<Job<JobData> | undefined> {
+    this.asked.set(token, { queue, since: performance.now() });
+    try {
+      const job: Job<JobData> | undefined = await this.workerOf(queue).getNextJob(token, { block });
+      this.failed.delete(queue);
+      return job;
+    } catch (error) {
+      this.failed.add(queue);
+      throw error;
+    } finally {
+      this.asked.delete(token);
+    }
   }
 
   private get mayTake(): boolean {

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { findPackageJSON } from 'node:module';
 
-/** What this app's package says: operators see it beside each worker, so that they know which release it is. */
-export const version = readVersion();
+/** What the apps' package says: operators see it beside each worker, so that they know which release it is. */
+export const version: string | undefined = readVersion();
 
 function readVersion(): string | undefined {
   const path = findPackageJSON(import.meta.url);
