@@ -7,17 +7,20 @@ import { migrations } from './migrations.js';
 
 /** A worker that has not started yet: it waits for its database, and says so. */
 export function starting(config: Config): Health {
+  let looking: Promise<string> | undefined;
+  const look = async () => {
+    try {
+      await assertDatabase(config, [(client) => pendingMigrations(client, migrations)]);
+      return 'the worker is starting';
+    } catch (error) {
+      if (!(error instanceof DatabaseProblem)) throw error;
+      return error.message;
+    }
+  };
   return {
     hung: () => undefined,
-    async unready() {
-      try {
-        await assertDatabase(config, [(client) => pendingMigrations(client, migrations)]);
-        return 'the worker is starting';
-      } catch (error) {
-        if (!(error instanceof DatabaseProblem)) throw error;
-        return error.message;
-      }
-    },
+    // However many ask at once: each look is a connection to a database that may have none left.
+    unready: () => (looking ??= look().finally(() => (looking = undefined))),
   };
 }
 

@@ -46,6 +46,23 @@ describe('Config', () => {
     expect(problemsOf({ NODE_ENV: 'production', POSTGRES_PORT: '5555', HTTP_PORT: '8888' })).toContain('  DATABASE_URL: must be set');
   });
 
+  it('traces where an endpoint is said, by OpenTelemetry’s variables, which mean nothing where none is', () => {
+    const foreign = { OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc', OTEL_TRACES_SAMPLER: 'xray', OTEL_BSP_MAX_QUEUE_SIZE: 'x' };
+    expect(Config.parse(foreign).traces).toBeUndefined();
+    const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://localhost:4318' };
+    expect(Config.parse({ ...endpoint, OTEL_SDK_DISABLED: 'True' }).traces).toBeUndefined();
+    expect(Config.parse({ ...endpoint, OTEL_TRACES_EXPORTER: 'console' }).traces).toBeUndefined();
+    expect(Config.parse(endpoint).traces).toMatchObject({
+      OTEL_EXPORTER_OTLP_PROTOCOL: 'http/protobuf',
+      OTEL_TRACES_SAMPLER: 'parentbased_always_on',
+    });
+    const problems = problemsOf({ ...endpoint, ...foreign });
+    for (const name of Object.keys(foreign)) expect(problems).toContain(`  ${name}: `);
+    expect(problemsOf({ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'localhost:4318' })).toContain(
+      '  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: must be a URL',
+    );
+  });
+
   it('lists every problem at once', () => {
     const message = problemsOf({
       DATABASE_URL: 'mysql://x',

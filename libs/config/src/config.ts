@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { DEVELOPMENT_CONSOLE_PASSWORD, DEVELOPMENT_SECRET_KEY, productionProblems, unsaidProblems } from './production.js';
 import { parseQueueWeights } from './queue-weights.js';
 import { withSecretFiles } from './secret-files.js';
+import { type TraceSettings, tracesOf, traceVariables } from './traces.js';
 
 const port = (fallback: number) => z.coerce.number().int().min(0).max(65535).default(fallback);
 
@@ -136,23 +137,8 @@ const schema = z
     // For probes and scrapes; off where it is not set.
     WORKER_HTTP_PORT: z.coerce.number().int().min(1).max(65535).optional(),
     METRICS_PORT: z.coerce.number().int().min(1).max(65535).optional(),
-    // OpenTelemetry's own variables: what is not here its packages read themselves.
-    OTEL_EXPORTER_OTLP_ENDPOINT: url(/^https?:$/, 'http://localhost:4318').optional(),
-    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: url(/^https?:$/, 'http://localhost:4318/v1/traces').optional(),
-    OTEL_EXPORTER_OTLP_PROTOCOL: z.enum(['http/protobuf', 'http/json']).default('http/protobuf'),
-    OTEL_TRACES_SAMPLER: z
-      .enum(['always_on', 'always_off', 'traceidratio', 'parentbased_always_on', 'parentbased_always_off', 'parentbased_traceidratio'])
-      .default('parentbased_always_on'),
-    OTEL_TRACES_SAMPLER_ARG: z.coerce.number().min(0).max(1).default(1),
-    OTEL_BSP_SCHEDULE_DELAY: z.coerce.number().int().min(1).optional(),
-    OTEL_BSP_EXPORT_TIMEOUT: z.coerce.number().int().min(1).optional(),
-    OTEL_BSP_MAX_QUEUE_SIZE: z.coerce.number().int().min(1).optional(),
-    OTEL_BSP_MAX_EXPORT_BATCH_SIZE: z.coerce.number().int().min(1).optional(),
-    OTEL_TRACES_EXPORTER: z.enum(['otlp', 'none']).default('otlp'),
-    OTEL_SDK_DISABLED: z
-      .enum(['true', 'false'])
-      .default('false')
-      .transform((text) => text === 'true'),
+    // OpenTelemetry's own variables, of which a platform may set some for all that it runs: read where there are traces (traces.ts).
+    ...traceVariables,
     LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
     SECRET_KEY: secretKey,
     // Where `make start` and `make services` run Postgres and the mailbox; what is run beside them finds them there.
@@ -174,6 +160,11 @@ const schema = z
     path: ['CONSOLE_PASSWORD'],
     message: 'must be set where CONSOLE_PORT is',
     when: ({ issues }) => issues.length === 0,
+  })
+  .superRefine((config, context) => {
+    const problems = tracesOf(config);
+    if (problems instanceof z.ZodError)
+      for (const { path, message } of problems.issues) context.addIssue({ code: 'custom', path, message });
   })
   // On a developer's machine each piece knows where the others are; production is told (productionProblems).
   .transform(({ POSTGRES_PORT, SMTP_PORT, ...settings }) => {
@@ -244,10 +235,10 @@ export class Config {
     return this.CONSOLE_PASSWORD === DEVELOPMENT_CONSOLE_PASSWORD;
   }
 
-  /** Whether spans are to be sent somewhere. */
-  get hasTraces(): boolean {
-    if (this.OTEL_SDK_DISABLED || this.OTEL_TRACES_EXPORTER === 'none') return false;
-    return (this.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT ?? this.OTEL_EXPORTER_OTLP_ENDPOINT) !== undefined;
+  /** How spans are sent somewhere; undefined where they are not. */
+  get traces(): TraceSettings | undefined {
+    const settings = tracesOf(this);
+    return settings instanceof z.ZodError ? undefined : settings;
   }
 
   get isProduction(): boolean {

@@ -143,12 +143,14 @@ export class HttpTransport extends FastifyAdapter {
         fastify.route({
           method: 'OPTIONS',
           url,
+          config: { isRefusal: true },
           handler: (_request, reply) => reply.code(204).header('allow', `${allow}, OPTIONS`).send(),
         });
       }
       fastify.route({
         method: fastify.supportedMethods.filter((method) => !methods.has(method) && method !== 'OPTIONS'),
         url,
+        config: { isRefusal: true },
         onRequest: (_request, reply) => {
           const options = { reason: 'METHOD_NOT_ALLOWED', httpStatus: 405 };
           sendError(reply.header('allow', allow), RpcError.unimplemented(`this path answers to ${allow}`, options));
@@ -242,7 +244,9 @@ const spans = new WeakMap<FastifyRequest, CallSpan>();
 function spanOf(request: FastifyRequest): CallSpan {
   const known = spans.get(request);
   if (known) return known;
-  const subject = { transport: 'http', method: request.method, route: request.is404 ? undefined : request.routeOptions.url } as const;
+  const { url, config } = request.routeOptions;
+  // What no handler answers has no route: a caller could else make a series of each route and method.
+  const subject = { transport: 'http', method: request.method, route: request.is404 || config?.isRefusal ? undefined : url } as const;
   const span = CallSpan.begin(subject, request.headers, isHealthCheck(rpcName(request)));
   spans.set(request, span);
   return span;

@@ -20,6 +20,8 @@ export interface RpcRoute {
 declare module 'fastify' {
   interface FastifyContextConfig {
     rpc?: RpcRoute;
+    /** Answers a method that the path has not. */
+    isRefusal?: boolean;
   }
 }
 

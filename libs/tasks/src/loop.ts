@@ -27,7 +27,12 @@ export class Loop {
     if (this.active && !this.current) this.run();
   }
 
-  /** For how many milliseconds the run under way has gone on; 0 between two runs. */
+  /** Says that a run which may be long gets on: it has done a part that has an end of its own. */
+  progress(): void {
+    this.since = performance.now();
+  }
+
+  /** For how many milliseconds the run under way has gone on, or its part has; 0 between two runs. */
   get runsFor(): number {
     return this.current ? performance.now() - this.since : 0;
   }

@@ -22,8 +22,10 @@ export interface ProbesOptions {
 }
 
 /** More than a Prometheus, a kubelet and a person with a browser have together. */
-const MAX_CONNECTIONS = 50;
+const MAX_CONNECTIONS = 200;
 const REQUEST_TIMEOUT = 10_000;
+/** Whoever holds connections and asks nothing must not keep the probes out. Milliseconds. */
+const IDLE_TIMEOUT = 5_000;
 
 /**
  * Serves `/metrics` and, where there is somebody to ask, `/healthz` and `/readyz`,
@@ -33,7 +35,12 @@ const REQUEST_TIMEOUT = 10_000;
  */
 export async function startProbes({ host, port, variable, health, metrics }: ProbesOptions): Promise<void> {
   if (port === undefined) return;
-  const server = fastify({ requestTimeout: REQUEST_TIMEOUT, forceCloseConnections: true });
+  const server = fastify({
+    requestTimeout: REQUEST_TIMEOUT,
+    keepAliveTimeout: IDLE_TIMEOUT,
+    http: { headersTimeout: IDLE_TIMEOUT, connectionsCheckingInterval: 1_000 },
+    forceCloseConnections: true,
+  });
   server.server.maxConnections = MAX_CONNECTIONS;
   const answer = (reason: string | undefined) =>
     reason === undefined ? ([200, { status: 'ok' }] as const) : ([503, { status: 'unavailable', reason }] as const);

@@ -27,8 +27,9 @@ export class TelemetryModule implements OnApplicationShutdown {
  * @returns what gives all metrics as Prometheus reads them; undefined where none are counted.
  */
 export async function startTelemetry(config: Config, service: Service, hasMetrics: boolean): Promise<(() => Promise<string>) | undefined> {
-  if (hasMetrics || config.hasTraces) diag.setLogger(sparingLogger(), DiagLogLevel.WARN);
-  if (config.hasTraces) flush = await (await import('./traces.js')).startTraces(config, service);
+  const { traces } = config;
+  if (hasMetrics || traces) diag.setLogger(sparingLogger(), DiagLogLevel.WARN);
+  if (traces) flush = await (await import('./traces.js')).startTraces(traces, service);
   return hasMetrics ? (await import('./metrics.js')).startMetrics(service) : undefined;
 }
 

@@ -1,4 +1,4 @@
-import type { Config } from '@app/config';
+import type { TraceSettings } from '@app/config';
 import { context, propagation, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
@@ -17,19 +17,19 @@ import { resourceOf, type Service } from './resource.js';
 const STOP_TIMEOUT = 2_000;
 
 /** Begins to trace, in this process. @returns what sends the spans that were not yet sent; it takes {@link STOP_TIMEOUT} at most. */
-export async function startTraces(config: Config, service: Service): Promise<() => Promise<void>> {
-  const { OTLPTraceExporter } = await (config.OTEL_EXPORTER_OTLP_PROTOCOL === 'http/json'
+export async function startTraces(settings: TraceSettings, service: Service): Promise<() => Promise<void>> {
+  const { OTLPTraceExporter } = await (settings.OTEL_EXPORTER_OTLP_PROTOCOL === 'http/json'
     ? import('@opentelemetry/exporter-trace-otlp-http')
     : import('@opentelemetry/exporter-trace-otlp-proto'));
   const processor = new BatchSpanProcessor({
     // Its address, headers and timeout are the standard variables', which it reads itself.
     exporter: new OTLPTraceExporter(),
-    scheduledDelayMillis: config.OTEL_BSP_SCHEDULE_DELAY,
-    exportTimeoutMillis: config.OTEL_BSP_EXPORT_TIMEOUT,
-    maxQueueSize: config.OTEL_BSP_MAX_QUEUE_SIZE,
-    maxExportBatchSize: config.OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
+    scheduledDelayMillis: settings.OTEL_BSP_SCHEDULE_DELAY,
+    exportTimeoutMillis: settings.OTEL_BSP_EXPORT_TIMEOUT,
+    maxQueueSize: settings.OTEL_BSP_MAX_QUEUE_SIZE,
+    maxExportBatchSize: settings.OTEL_BSP_MAX_EXPORT_BATCH_SIZE,
   });
-  const provider = new TracerProvider({ sampler: samplerOf(config), resource: resourceOf(service), spanProcessors: [processor] });
+  const provider = new TracerProvider({ sampler: samplerOf(settings), resource: resourceOf(service), spanProcessors: [processor] });
   context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
   propagation.setGlobalPropagator(new W3CTraceContextPropagator());
   trace.setGlobalTracerProvider(provider);
@@ -42,7 +42,7 @@ export async function startTraces(config: Config, service: Service): Promise<() 
 }
 
 /** Which traces are kept, as the standard variables say it; those that begin elsewhere are kept where their beginning is. */
-function samplerOf({ OTEL_TRACES_SAMPLER: name, OTEL_TRACES_SAMPLER_ARG: ratio }: Config): Sampler {
+function samplerOf({ OTEL_TRACES_SAMPLER: name, OTEL_TRACES_SAMPLER_ARG: ratio }: TraceSettings): Sampler {
   const root = name.endsWith('always_on')
     ? new AlwaysOnSampler()
     : name.endsWith('always_off')

@@ -1,4 +1,5 @@
 import type { WorkerOptions } from 'bullmq';
+import type { Loop } from '../loop.js';
 
 /** Where a worker of BullMQ finds the jobs of its queue. */
 export type WorkerStore = Pick<WorkerOptions, 'connection' | 'prefix'>;
@@ -24,6 +25,9 @@ export abstract class Dispatcher {
 
   /** Whether its workers go by the clock of their machine, and so may fetch nothing while that is off. */
   abstract readonly needsRightClock: boolean;
+
+  /** Its loops by their names: one whose turn takes longer than a minute hangs. */
+  abstract readonly loops: Readonly<Record<string, Pick<Loop, 'runsFor'>>>;
 
   /** Whether workers may fetch tasks at the moment. */
   abstract mayFetch(): boolean;

@@ -65,6 +65,10 @@ export class LedgerDispatcher extends Dispatcher {
     });
   }
 
+  get loops() {
+    return { releases: this.releases.loop, ...Object.fromEntries([...this.queues].map(([name, claims]) => [`claims of ${name}`, claims])) };
+  }
+
   storeOf(): WorkerStore {
     // BullMQ's types know only Redis here; a TaskWorker knows the ledger.
     return { connection: this as never };

@@ -82,6 +82,7 @@ export class QueueClaims {
   private askers: Asker[] = [];
   private waiters: (() => void)[] = [];
   private claiming = false;
+  private claimingSince = 0;
   /** What became of the tasks of the claim under way, before it has brought them: some were cancelled, or all are to go back. */
   private readonly dropped = new Set<string>();
   private isRecalled = false;
@@ -223,6 +224,11 @@ export class QueueClaims {
     await this.giveBack();
   }
 
+  /** For how many milliseconds the claim under way has gone on; 0 when there is none. */
+  get runsFor(): number {
+    return this.claiming ? performance.now() - this.claimingSince : 0;
+  }
+
   private get isDry(): boolean {
     return performance.now() < this.dryUntil;
   }
@@ -267,6 +273,7 @@ export class QueueClaims {
     }
     if (this.isDry && this.askers.length === 0) return;
     this.claiming = true;
+    this.claimingSince = performance.now();
     this.isRecalled = false;
     this.dropped.clear();
     this.claim()

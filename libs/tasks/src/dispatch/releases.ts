@@ -17,7 +17,7 @@ interface Waiting {
  */
 export class Releases {
   private waiting: Waiting[] = [];
-  private readonly loop: Loop;
+  readonly loop: Loop;
 
   /**
    * @param onReleased called with the queues that have something to do for it.

@@ -6,6 +6,14 @@ import { TASK_CHANNEL } from '../ledger/channels.js';
 /** The least time between two wake-ups of one process. Milliseconds. */
 const GAP = 2;
 
+type TransactionEvent = Readonly<Record<'queryRunner', QueryRunner>>;
+
+/** What is to be done when a transaction has committed, and how much of it there was at the beginning and at each savepoint. */
+interface OpenTransaction {
+  readonly works: (() => void)[];
+  readonly savepoints: number[];
+}
+
 /**
  * Wakes the workers when a transaction that wrote tasks has committed.
  *
@@ -16,8 +24,7 @@ const GAP = 2;
  */
 @Injectable()
 export class Waker implements EntitySubscriberInterface {
-  /** What is to be done when an open transaction has committed. */
-  private readonly waiting = new WeakMap<QueryRunner, (() => void)[]>();
+  private readonly open = new WeakMap<QueryRunner, OpenTransaction>();
   private readonly woken = new Set<string>();
   private waking = false;
 
@@ -28,28 +35,42 @@ export class Waker implements EntitySubscriberInterface {
   /** Does something as soon as what was written through the manager is there for all to see, and never if it is rolled back. */
   afterCommitOf({ queryRunner }: EntityManager, work: () => void): void {
     if (!queryRunner?.isTransactionActive) return work();
-    const waiting = this.waiting.get(queryRunner);
-    if (waiting) waiting.push(work);
-    else this.waiting.set(queryRunner, [work]);
+    this.openOf(queryRunner).works.push(work);
   }
 
-  /** Called by TypeORM, also at the end of a savepoint. */
-  afterTransactionCommit({ queryRunner }: { queryRunner: QueryRunner }): void {
+  /** Called by TypeORM, as the next two are, for a savepoint too. */
+  afterTransactionStart({ queryRunner }: TransactionEvent): void {
+    const { savepoints, works } = this.openOf(queryRunner);
+    savepoints.push(works.length);
+  }
+
+  afterTransactionCommit({ queryRunner }: TransactionEvent): void {
+    const { savepoints, works } = this.openOf(queryRunner);
+    savepoints.pop();
     if (queryRunner.isTransactionActive) return;
-    const waiting = this.waiting.get(queryRunner) ?? [];
-    this.waiting.delete(queryRunner);
-    for (const work of waiting) work();
+    this.open.delete(queryRunner);
+    for (const work of works) work();
   }
 
-  /** The same: its connection may begin another transaction. */
-  afterTransactionRollback({ queryRunner }: { queryRunner: QueryRunner }): void {
-    if (!queryRunner.isTransactionActive) this.waiting.delete(queryRunner);
+  afterTransactionRollback({ queryRunner }: TransactionEvent): void {
+    const { savepoints, works } = this.openOf(queryRunner);
+    works.length = savepoints.pop() ?? 0;
+    if (!queryRunner.isTransactionActive) this.open.delete(queryRunner);
   }
 
   /** Says that a queue has something to do. */
   wake(queue: string): void {
     this.woken.add(queue);
     if (!this.waking) void this.notify();
+  }
+
+  private openOf(queryRunner: QueryRunner): OpenTransaction {
+    let transaction = this.open.get(queryRunner);
+    if (!transaction) {
+      transaction = { works: [], savepoints: [] };
+      this.open.set(queryRunner, transaction);
+    }
+    return transaction;
   }
 
   private async notify(): Promise<void> {

@@ -10,34 +10,36 @@ import type { Scheduler } from './scheduler.js';
 import { TaskHealth } from './task-health.js';
 
 interface Situation {
-  /** For how long the lease's loop has run, and a queue was asked. Milliseconds. */
-  leaseRunsFor?: number;
-  askedFor?: number;
+  /** For how long these loops have run. Milliseconds. */
+  lease?: number;
+  scheduler?: number;
+  claims?: number;
   isOpen?: boolean;
   failing?: string;
   trouble?: string;
   mayFetch?: boolean;
 }
 
-function healthIn({ leaseRunsFor = 0, askedFor = 0, isOpen = true, failing, trouble, mayFetch = true }: Situation): TaskHealth {
+function healthIn({ lease, scheduler, claims, isOpen = true, failing, trouble, mayFetch = true }: Situation): TaskHealth {
   const loop = (runsFor = 0) => ({ runsFor }) as Loop;
   return new TaskHealth(
-    { isOpen, failing, hungFor: (patience: number) => (askedFor > patience ? 'critical' : undefined) } as TaskProcessor,
-    { mayFetch: () => mayFetch } as Dispatcher,
+    { isOpen, failing } as TaskProcessor,
+    { mayFetch: () => mayFetch, loops: { 'claims of critical': loop(claims) } } as unknown as Dispatcher,
     { trouble: () => Promise.resolve(trouble) } as DispatchControl,
-    { renewing: loop(leaseRunsFor) } as WorkerLease,
+    { renewing: loop(lease) } as WorkerLease,
     { asking: loop() } as Election,
-    { loop: loop() } as Scheduler,
+    { loop: loop(scheduler) } as Scheduler,
     { removing: loop() } as Maintenance,
   );
 }
 
 it.each<[string, Situation, RegExp | undefined]>([
   ['all is well', {}, undefined],
-  ['a loop waits for a database that is slow', { leaseRunsFor: 30_000 }, undefined],
-  ['a loop hangs', { leaseRunsFor: 61_000 }, /^the loop "lease" has hung for more than 60 s$/],
-  ['an empty queue is waited for', { askedFor: 10_000 }, undefined],
-  ['a queue never answers', { askedFor: 61_000 }, /^the queue "critical" was asked/],
+  ['a loop waits for a database that is slow', { lease: 30_000 }, undefined],
+  ['a loop hangs', { lease: 61_000 }, /^the loop "lease" has hung for more than 60 s$/],
+  ['a schedule waits for as long as the app lets its statements', { scheduler: 300_000 }, undefined],
+  ['the scheduler hangs', { scheduler: 601_000 }, /^the loop "scheduler" has hung for more than 600 s$/],
+  ['a claim hangs', { claims: 61_000 }, /^the loop "claims of critical" has hung/],
   ['Redis is away', { trouble: 'Redis does not take tasks.' }, undefined],
 ])('when %s, the process hangs or not', (_what, situation, expected) => {
   const reason = healthIn(situation).hung();

@@ -9,36 +9,40 @@ import { Maintenance } from './maintenance.js';
 import { Scheduler } from './scheduler.js';
 
 /**
- * How long one turn of a loop may take. Statements, and calls of Redis, give up by
- * themselves after 12 s at most, and a turn makes a few of them. Milliseconds.
+ * How long one turn of a loop may take. A statement of the engine gives up by itself
+ * after 12 s, and a turn makes a few of them. Milliseconds.
  */
 const HANGS_AFTER = 60_000;
+/** The scheduler's statements are the app's, which may allow them more. Milliseconds. */
+const SCHEDULER_HANGS_AFTER = 600_000;
 
 /** Whether this process runs tasks, for whoever may start it again. */
 @Injectable()
 export class TaskHealth {
-  private readonly loops: Readonly<Record<string, Loop>>;
-
   constructor(
     private readonly processor: TaskProcessor,
     private readonly dispatcher: Dispatcher,
     private readonly dispatch: DispatchControl,
-    lease: WorkerLease,
-    election: Election,
-    scheduler: Scheduler,
-    maintenance: Maintenance,
-  ) {
-    this.loops = { lease: lease.renewing, election: election.asking, scheduler: scheduler.loop, maintenance: maintenance.removing };
-  }
+    private readonly lease: WorkerLease,
+    private readonly election: Election,
+    private readonly scheduler: Scheduler,
+    private readonly maintenance: Maintenance,
+  ) {}
 
   /** Which loop of the engine does not come to an end, in a sentence; undefined while all do. A database or a Redis that is away hangs none. */
   hung(): string | undefined {
-    const [loop] = Object.entries(this.loops).find(([, { runsFor }]) => runsFor > HANGS_AFTER) ?? [];
-    if (loop !== undefined) return `the loop "${loop}" has hung for more than ${HANGS_AFTER / 1_000} s`;
-    const queue = this.processor.hungFor(HANGS_AFTER);
-    return queue === undefined
-      ? undefined
-      : `the queue "${queue}" was asked for a task more than ${HANGS_AFTER / 1_000} s ago, and has not answered`;
+    const loops: Readonly<Record<string, Pick<Loop, 'runsFor'>>> = {
+      lease: this.lease.renewing,
+      election: this.election.asking,
+      maintenance: this.maintenance.removing,
+      scheduler: this.scheduler.loop,
+      ...this.dispatcher.loops,
+    };
+    for (const [name, { runsFor }] of Object.entries(loops)) {
+      const patience = name === 'scheduler' ? SCHEDULER_HANGS_AFTER : HANGS_AFTER;
+      if (runsFor > patience) return `the loop "${name}" has hung for more than ${patience / 1_000} s`;
+    }
+    return undefined;
   }
 
   /** Why it takes no tasks at the moment, in a sentence; undefined when it does. It takes some seconds at most. */
@@ -47,7 +51,7 @@ export class TaskHealth {
     const trouble = await this.dispatch.trouble();
     if (trouble !== undefined) return trouble;
     if (!this.dispatcher.mayFetch()) return "the clock of this machine is not the database's: the worker takes no tasks until it is";
-    const queue = this.processor.failing;
-    return queue === undefined ? undefined : `no task can be taken from the queue "${queue}": the log says why`;
+    const { failing } = this.processor;
+    return failing === undefined ? undefined : `no task can be taken from the queue "${failing}": the log says why`;
   }
 }

@@ -40,10 +40,8 @@ export class TaskProcessor {
   private readonly watched = new Set<string>();
   /** The work of the slots that have a job. */
   private readonly working = new Set<Promise<void>>();
-  /** When each queue was asked that has not answered, by the token of the fetch. As `performance.now()` tells it. */
-  private readonly asked = new Map<string, { readonly queue: string; readonly since: number }>();
-  /** The queues whose last fetch failed. */
-  private readonly failed = new Set<string>();
+  /** The queue of the last fetch, if that failed. */
+  failing: string | undefined;
   private readonly picker: WeightedPicker;
   private readonly token = uuidv4();
   private fetches = 0;
@@ -95,17 +93,6 @@ export class TaskProcessor {
   /** How many slots have a task. */
   get running(): number {
     return this.working.size;
-  }
-
-  /** A queue whose last fetch failed; undefined when there is none. */
-  get failing(): string | undefined {
-    return this.failed.values().next().value;
-  }
-
-  /** A queue that was asked for a task longer than so many milliseconds ago, and has not answered. */
-  hungFor(patience: number): string | undefined {
-    const now = performance.now();
-    return [...this.asked.values()].find(({ since }) => now - since > patience)?.queue;
   }
 
   /** Tasks may be taken again. */
@@ -265,16 +252,13 @@ export class TaskProcessor {
   }
 
   private async fetch(queue: string, token: string, block: boolean): Promise<Job<JobData> | undefined> {
-    this.asked.set(token, { queue, since: performance.now() });
     try {
       const job: Job<JobData> | undefined = await this.workerOf(queue).getNextJob(token, { block });
-      this.failed.delete(queue);
+      this.failing = undefined;
       return job;
     } catch (error) {
-      this.failed.add(queue);
+      this.failing = queue;
       throw error;
-    } finally {
-      this.asked.delete(token);
     }
   }
 

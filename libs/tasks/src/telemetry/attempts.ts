@@ -56,7 +56,8 @@ export class AttemptTelemetry {
     const ending = outcomeOf(outcome);
     this.attempts.add(`${type} ${queue} ${ending}`, () => ({ ...named, outcome: ending }));
     span.setAttributes({ 'waybill.task.outcome': ending, ...error });
-    if (failure) span.setStatus({ code: SpanStatusCode.ERROR, message: failure.message });
+    // Without its words, which may say something of a person: the log has them, under the trace's id.
+    if (failure) span.setStatus({ code: SpanStatusCode.ERROR });
     span.end();
     return outcome;
   }

@@ -11,6 +11,9 @@ import { TaskLogger } from '../task-logger.js';
 /** The states of a queue's tasks, as operators see them. */
 const STATES = ['ready', 'running', 'delayed', 'dead'] as const;
 
+/** How long the ledger may take to answer: a Prometheus gives up after ten seconds, and would have nothing of the rest. Milliseconds. */
+const PATIENCE = 4_000;
+
 /** Milliseconds since the oldest task was due that is still to be handed to Redis; it reads one entry of an index for each queue. */
 const RELAY_LAG = `
   SELECT GREATEST(0, EXTRACT(epoch FROM now() - min(oldest.run_at)) * 1000)::float8 AS lag
@@ -52,10 +55,14 @@ export class LedgerGauges implements OnApplicationBootstrap {
         // After the other callbacks: what this one asks would else be seen to wait for a connection of the pool.
         await new Promise(setImmediate);
         try {
-          const [overview, behind] = await Promise.all([this.admin.overview(), this.relayLag()]);
+          const late = new Promise<never>((_, reject) =>
+            setTimeout(() => reject(new Error('timeout: the ledger did not answer')), PATIENCE).unref(),
+          );
+          const [overview, behind] = await Promise.race([Promise.all([this.admin.overview(), this.relayLag()]), late]);
           observeQueues(overview, result);
           observeProblems(overview, result);
           if (behind !== undefined) result.observe(lag, behind / 1_000);
+          this.logger.well('metrics');
         } catch (error) {
           // The database is away, or slow: what is not known is not said.
           this.logger.trouble('metrics', error);

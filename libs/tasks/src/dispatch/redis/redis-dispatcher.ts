@@ -29,6 +29,11 @@ export class RedisDispatcher extends Dispatcher {
     super();
   }
 
+  // What waits for Redis itself is none of them: its clients wait for a Redis that is away.
+  get loops() {
+    return { relay: this.relay.loop };
+  }
+
   get claimant(): string {
     return String(this.lease.id);
   }

@@ -20,7 +20,7 @@ const POLL_INTERVAL = 2_000;
  */
 @Injectable()
 export class Relay {
-  private readonly loop = new Loop(
+  readonly loop = new Loop(
     () => this.dispatch(),
     POLL_INTERVAL,
     (error) => this.logger.trouble('relay', error),
@@ -65,6 +65,7 @@ export class Relay {
   }
 
   private dispatchBatch(): Promise<number> {
+    this.loop.progress();
     return this.handover.dispatchPending(this.queues.names, (tasks) => answered(this.add(tasks)));
   }
 
