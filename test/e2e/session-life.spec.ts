@@ -5,7 +5,7 @@ import { eventually } from '../support/eventually.js';
 import { account, type LoggedIn, logIn, signedIn } from '../support/sessions.js';
 import { Waybill } from '../support/waybill.js';
 
-const { getUser, updateUser, changePassword } = UserService.method;
+const { getUser, updateUser, changePassword, requestPasswordReset, resetPassword } = UserService.method;
 const { createSession, refreshSession, listSessions, deleteSession, deleteOtherSessions } = SessionService.method;
 
 let waybill: Waybill;
@@ -262,6 +262,24 @@ describe.each(['http', 'grpc'] as const)('an account, over %s', (transport) => {
   });
 });
 
+it('logging in while the password is changed leaves no session that the old one has begun', async () => {
+  for (let round = 0; round < 5; round++) {
+    const person = await account(waybill);
+    const { headers, sessionId } = await logIn(waybill.http, person);
+    const logIns = Array.from({ length: 8 }, (_, index) =>
+      waybill.callers[index % 2]!.call(createSession, { login: person.username, password: person.password }),
+    );
+    const change = waybill.grpc.call(changePassword, { currentPassword: person.password, newPassword: `new ${person.password}` }, headers);
+    expect((await change).code).toBe(Code.OK);
+    for (const { code } of await Promise.all(logIns)) expect([Code.OK, Code.UNAUTHENTICATED]).toContain(code);
+    const left = await waybill.database.query<{ id: string }>(
+      'SELECT session.id FROM session JOIN users ON users.id = user_id WHERE username = $1',
+      [person.username],
+    );
+    expect(left).toEqual([{ id: sessionId }]);
+  }
+});
+
 describe('guessing', () => {
   const guess = (index: number, login: string, password: string, client: string) =>
     waybill.callers[index % 2]!.call(createSession, { login, password }, from(client));
@@ -283,11 +301,24 @@ describe('guessing', () => {
       expect((await waybill[transport].call(getUser, {}, home.headers)).code).toBe(Code.OK);
       const { username: login, password } = person;
       expect((await waybill[transport].call(createSession, { login, password }, from('192.0.2.40'))).code).toBe(Code.OK);
+      // From elsewhere not even the right password is listened to now.
+      expect((await waybill[transport].call(createSession, { login, password }, from('203.0.113.8'))).code).toBe(Code.RESOURCE_EXHAUSTED);
       // Nobody can tell a login that nobody has by it.
       expect((await waybill[transport].call(createSession, { login: `${login}x`, password }, from('203.0.113.9'))).code).toBe(
         Code.UNAUTHENTICATED,
       );
     }
+  });
+
+  it('shuts out nobody who sets a new password by the mail, wherever they are', async () => {
+    const person = await account(waybill);
+    const guesses = Array.from({ length: 101 }, (_, index) => guess(index, person.username, `guess ${index}`, `198.51.100.${index}`));
+    expect((await Promise.all(guesses)).filter(({ code }) => code === Code.RESOURCE_EXHAUSTED)).toHaveLength(1);
+    expect((await waybill.grpc.call(requestPasswordReset, { email: person.email }, from('203.0.113.7'))).code).toBe(Code.OK);
+    const { token } = await eventually(() => waybill.mail.mailsTo(person.email).find(({ link }) => link.includes('/reset-password')));
+    const newPassword = `new ${person.password}`;
+    expect((await waybill.http.call(resetPassword, { token, newPassword }, from('203.0.113.7'))).code).toBe(Code.OK);
+    for (const caller of waybill.callers) await logIn(caller, { ...person, password: newPassword }, from('203.0.113.7'));
   });
 
   it('one password for many accounts ends at what a source may, and others come in', async () => {

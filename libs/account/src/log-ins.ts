@@ -49,8 +49,10 @@ export class LogIns {
     const { user, networks } = await this.find(login);
     const source = currentSource() ?? '';
     const isKnown = networks.some((client) => sourceOf(client) === source);
-    // By the login as it was given: a username's count that an address would share would tell whose it is.
-    const [limiter, key] = isKnown ? [this.known, `${login.toLowerCase()} ${source}`] : [this.strangers, login.toLowerCase()];
+    // By the login as it was given: a username's count that an address would share would tell whose it is. And by its
+    // password: who sets a new one, by the mail for one, is not shut out for guesses at the old one, whichever api is asked.
+    const guessed = `${login.toLowerCase()} ${user?.passwordHash.slice(-16) ?? ''}`;
+    const [limiter, key] = isKnown ? [this.known, `${guessed} ${source}`] : [this.strangers, guessed];
     limiter.take(key);
     if (!(await this.passwords.verifyOf(user?.passwordHash, password)) || !user) throw wrongPair();
     limiter.giveBack(key, 1);

@@ -25,7 +25,7 @@ export class PasswordHasher {
 
   /** @throws RpcError RESOURCE_EXHAUSTED when too many of the same source are waiting. */
   hash(password: string): Promise<string> {
-    return this.inTurn(() => hash(normalisePassword(password), ARGON2ID));
+    return this.inTurn('TOO_MANY_SIGN_UPS', () => hash(normalisePassword(password), ARGON2ID));
   }
 
   /**
@@ -34,7 +34,7 @@ export class PasswordHasher {
    * @throws RpcError RESOURCE_EXHAUSTED when too many of the same source are waiting.
    */
   verify(passwordHash: string, password: string): Promise<boolean> {
-    return this.inTurn(() => verify(passwordHash, normalisePassword(password)));
+    return this.inTurn('TOO_MANY_LOG_INS', () => verify(passwordHash, normalisePassword(password)));
   }
 
   /** As {@link verify}, and as dear where nobody has the hash: nobody can tell by the time whether there is somebody. */
@@ -42,7 +42,7 @@ export class PasswordHasher {
     return this.verify(passwordHash ?? NOBODYS, password);
   }
 
-  private async inTurn<T>(work: () => Promise<T>): Promise<T> {
+  private async inTurn<T>(reason: string, work: () => Promise<T>): Promise<T> {
     try {
       return await this.room.serve(currentSource() ?? '', () => {
         callIsCostly();
@@ -51,7 +51,7 @@ export class PasswordHasher {
     } catch (error) {
       if (!(error instanceof RoomIsFull)) throw error;
       throw RpcError.resourceExhausted('too many passwords are being checked at the moment, try again in a few seconds', {
-        reason: 'TOO_MANY_SIGN_UPS',
+        reason,
         retryDelay: 3_000,
       });
     }
