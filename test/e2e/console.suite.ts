@@ -193,6 +193,14 @@ export function describeConsole(dispatcher: Dispatcher): void {
       }
     });
 
+    itOfThePage('says what it cannot read of an address, and does not search for the half of it', async () => {
+      for (const query of ['state=bogus', 'olderThan=abc', 'foo=1']) {
+        await open(`/tasks?${query}`);
+        await page.getByText(`The address asks for "${query}", which is nothing that can be searched for.`).waitFor();
+        expect(await page.getByRole('button', { name: /all$/ }).count()).toBe(0);
+      }
+    });
+
     itOfThePage('shows what a hostile task holds, and runs nothing of it', async () => {
       const hostile = '<img src=x onerror=alert(1)><script>alert(2)</script> \u001b[31m \u202e';
       const [id, large] = [randomUUID(), randomUUID()];
@@ -339,6 +347,23 @@ export function describeConsole(dispatcher: Dispatcher): void {
           await page.getByText('The ledger has no task').waitFor();
           expect(await task.task()).toBeUndefined();
         }
+      });
+
+      it('leaves a task that has changed since its dialog was opened', async () => {
+        const { id } = await buried();
+        await open(`/tasks/${id}`);
+        await press('Delete');
+        await page.getByRole('dialog').waitFor();
+        await waybill.database.query(`UPDATE task SET generation = generation + 1, failures = 7, error = 'another one' WHERE id = $1`, [
+          id,
+        ]);
+        await page.getByText('another one').first().waitFor({ timeout: 20_000 });
+        await confirm('Delete');
+        await page
+          .getByText(/has changed|is not what|changed/i)
+          .first()
+          .waitFor();
+        expect(await row(id)).toMatchObject({ state: 'dead', failures: 7 });
       });
 
       it('on chosen tasks, and tells of each that has changed meanwhile', async () => {

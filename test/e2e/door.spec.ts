@@ -121,7 +121,7 @@ describe('a web page of another origin', () => {
     const allowed = await preflight(origin);
     expect(allowed.status).toBe(204);
     expect(allowed.headers.get('access-control-allow-origin')).toBe(origin);
-    expect(allowed.headers.get('access-control-allow-headers')).toBe('authorization, content-type, x-request-id');
+    expect(allowed.headers.get('access-control-allow-headers')).toBe('authorization, content-type, x-request-id, traceparent, tracestate');
     expect(allowed.headers.get('vary')).toMatch(/origin/i);
     const { port } = new URL(origin);
     const others = [

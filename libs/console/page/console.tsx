@@ -61,7 +61,11 @@ function Bar() {
         <a class="brand" href="/" aria-label="Waybill: overview">
           <img src="/assets/icon.svg" alt="" width="20" height="20" /> Waybill
         </a>
-        <nav class="tabs" aria-label="Pages">
+        <nav
+          class="tabs"
+          aria-label="Pages"
+          ref={(tabs) => tabs?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' })}
+        >
           {PAGES.map((page) => (
             <a key={page.path} href={page.path} aria-current={isCurrent(page.path) ? 'page' : undefined}>
               {page.name}

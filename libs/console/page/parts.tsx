@@ -27,8 +27,8 @@ export function Time({ at }: { at: string }) {
 }
 
 /** `9,876`, or `≈ 1.2M` where it is an estimate. */
-export function countText({ count, exact }: Wire<Count>): string {
-  return exact ? number(count) : `≈ ${number(count)}`;
+export function countText({ count, exact, more }: Wire<Count>): string {
+  return `${more ? '>\u00A0' : exact ? '' : '≈\u00A0'}${number(count)}`;
 }
 
 export function StateBadge({ state }: { state: OperatorState }) {

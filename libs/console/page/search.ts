@@ -6,6 +6,8 @@ export const STATES = ['ready', 'running', 'delayed', 'dead', 'completed'] as co
 /** The fields of a search that hold a text. */
 const TEXTS = ['id', 'type', 'queue', 'error', 'group', 'requestId', 'uniqueKey'] as const;
 
+const AGES: readonly ('olderThan' | 'youngerThan')[] = ['olderThan', 'youngerThan'];
+
 /** Every search has an address, so that it can be sent to a colleague. */
 export function searchLink(search: TaskSearch): string {
   const query = new URLSearchParams();
@@ -15,7 +17,18 @@ export function searchLink(search: TaskSearch): string {
   return query.size === 0 ? '/tasks' : `/tasks?${query}`;
 }
 
-/** What an address asks for; what is none of a search's fields is left out. */
+/** What an address asks for that cannot be read, in a sentence; undefined when all of it can: half of a search would find more than was meant. */
+export function misreadOf(query: Readonly<Record<string, string>>): string | undefined {
+  for (const [name, value] of Object.entries(query)) {
+    if (name === 'after' || (TEXTS as readonly string[]).includes(name)) continue;
+    if (name === 'state' ? (STATES as readonly string[]).includes(value) : (AGES as readonly string[]).includes(name) && Number(value) > 0)
+      continue;
+    return `The address asks for "${name}=${value}", which is nothing that can be searched for.`;
+  }
+  return undefined;
+}
+
+/** What an address asks for; what cannot be read is left out ({@link misreadOf}). */
 export function searchOf(query: Readonly<Record<string, string>>): TaskSearch {
   const search: TaskSearch = {};
   for (const name of TEXTS) {
@@ -24,7 +37,7 @@ export function searchOf(query: Readonly<Record<string, string>>): TaskSearch {
   }
   const state = STATES.find((state) => state === query['state']);
   if (state) search.state = state;
-  for (const name of ['olderThan', 'youngerThan'] as const) {
+  for (const name of AGES) {
     const age = Number(query[name]);
     if (query[name] && Number.isFinite(age) && age > 0) search[name] = age;
   }

@@ -48,11 +48,13 @@ export function TaskStoryPage({ id = '' }: { id?: string }) {
 }
 
 function Story({ task, refresh }: { task: Wire<TaskPage>; refresh: () => void }) {
-  const [confirming, setConfirming] = useState<TaskActionKind>();
+  /** What is asked about, and the task as it was seen then: it may change while the dialog is open. */
+  const [confirming, setConfirming] = useState<{ kind: TaskActionKind; seen: string }>();
   const [payload, setPayload] = useState<Wire<RevealedPayload>>();
-  const [isEditing, setEditing] = useState(false);
-  const act = async (kind: TaskActionKind) => {
-    const result = await perform('act', { kind, tasks: [{ id: task.id, seen: task.seen }] });
+  /** As it was seen when the payload was shown that is edited. */
+  const [editing, setEditing] = useState<{ payload: Wire<RevealedPayload>; seen: string }>();
+  const act = async (kind: TaskActionKind, seen: string) => {
+    const result = await perform('act', { kind, tasks: [{ id: task.id, seen }] });
     if (result) tellResult(kind, result);
     refresh();
     return true;
@@ -63,7 +65,10 @@ function Story({ task, refresh }: { task: Wire<TaskPage>; refresh: () => void })
     return revealed;
   };
   const edit = async () => {
-    if (payload ?? (await reveal())) setEditing(true);
+    const { seen } = task;
+    // Anew: what was shown before may be another's by now.
+    const payload = await reveal();
+    if (payload) setEditing({ payload, seen });
   };
   return (
     <>
@@ -75,7 +80,7 @@ function Story({ task, refresh }: { task: Wire<TaskPage>; refresh: () => void })
             <Action
               key={kind}
               kind={isDestructive(kind) ? 'danger' : 'primary'}
-              onClick={() => (isDestructive(kind) ? setConfirming(kind) : act(kind))}
+              onClick={() => (isDestructive(kind) ? setConfirming({ kind, seen: task.seen }) : act(kind, task.seen))}
             >
               {VERBS[kind]}
             </Action>
@@ -105,16 +110,16 @@ function Story({ task, refresh }: { task: Wire<TaskPage>; refresh: () => void })
       </div>
       {confirming && (
         <Dialog
-          title={`${VERBS[confirming]} this task`}
-          verb={VERBS[confirming]}
+          title={`${VERBS[confirming.kind]} this task`}
+          verb={VERBS[confirming.kind]}
           danger
-          onConfirm={() => act(confirming)}
+          onConfirm={() => act(confirming.kind, confirming.seen)}
           onClose={() => setConfirming(undefined)}
         >
-          <p>{confirming === 'delete' ? 'It is gone for good.' : 'It will not run; where a handler runs it, its signal aborts.'}</p>
+          <p>{confirming.kind === 'delete' ? 'It is gone for good.' : 'It will not run; where a handler runs it, its signal aborts.'}</p>
         </Dialog>
       )}
-      {isEditing && payload && <Editor task={task} payload={payload} onClose={() => setEditing(false)} onDone={refresh} />}
+      {editing && <Editor id={task.id} {...editing} onClose={() => setEditing(undefined)} onDone={refresh} />}
     </>
   );
 }
@@ -238,14 +243,15 @@ function Payload({
 }
 
 interface EditorProps {
-  readonly task: Wire<TaskPage>;
+  readonly id: string;
+  readonly seen: string;
   readonly payload: Wire<RevealedPayload>;
   readonly onClose: () => void;
   readonly onDone: () => void;
 }
 
 /** Brings a dead task back with another payload, once that fits. */
-function Editor({ task, payload, onClose, onDone }: EditorProps) {
+function Editor({ id, seen, payload, onClose, onDone }: EditorProps) {
   const { who } = useSession();
   const [text, setText] = useState(json(payload.payload));
   const [problem, setProblem] = useState<string>();
@@ -258,12 +264,12 @@ function Editor({ task, payload, onClose, onDone }: EditorProps) {
       return false;
     }
     try {
-      const { problem } = await command('checkPayload', { id: task.id, payload: edited });
+      const { problem } = await command('checkPayload', { id, payload: edited });
       if (problem !== null) {
         setProblem(problem);
         return false;
       }
-      const result = await command('act', { kind: 'redrive', tasks: [{ id: task.id, seen: task.seen }], payload: edited });
+      const result = await command('act', { kind: 'redrive', tasks: [{ id, seen }], payload: edited });
       tellResult('redrive', result);
       onDone();
       return true;

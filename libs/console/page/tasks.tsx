@@ -5,7 +5,7 @@ import type { Wire } from '../src/api.js';
 import { BulkDialog, isDestructive, Progress, tellResult, VERBS } from './bulk.js';
 import { useLive } from './live.js';
 import { Action, Dialog, Empty, Heading, perform, StateBadge, TaskLink, Time, useSession, Waiting } from './parts.js';
-import { searchLink, searchOf, STATES } from './search.js';
+import { misreadOf, searchLink, searchOf, STATES } from './search.js';
 import { many, timeOfDay } from './words.js';
 
 /** A search that reads task by task is asked again so rarely that it costs a hundredth of the time, at least once a minute. Milliseconds. */
@@ -35,6 +35,20 @@ const ALL_KINDS = ['redrive', 'run now', 'cancel', 'delete'] as const;
 /** Searches the tasks, and acts on those that were chosen, or on all that match. */
 export function TasksPage() {
   const { query } = useLocation();
+  const misread = misreadOf(query);
+  if (misread === undefined) return <Found query={query} />;
+  return (
+    <>
+      <Heading title="Tasks" />
+      <p class="notice bad" role="alert">
+        {misread}
+      </p>
+      <SearchForm search={searchOf(query)} />
+    </>
+  );
+}
+
+function Found({ query }: { query: Record<string, string> }) {
   const search = searchOf(query);
   const after = query['after'];
   const { data, failure, refresh } = useLive('search', { search, ...(after !== undefined && { after }) }, searchAgain);

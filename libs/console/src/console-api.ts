@@ -6,7 +6,11 @@ import type { Commands, Queries } from './api.js';
 import { Refusal } from './refusal.js';
 import type { Session } from './sessions.js';
 
-const text = z.string().min(1).max(1_000);
+const text = z
+  .string()
+  .min(1)
+  .max(1_000)
+  .refine((value) => !value.includes('\0') && value.isWellFormed(), { message: 'holds what no text in the ledger can' });
 const id = z.uuid();
 const number = z.int().min(0);
 const nothing = z.strictObject({});
@@ -96,8 +100,8 @@ export class ConsoleApi {
       },
       stopAction: {
         input: z.strictObject({ id: number }),
-        answer: async ({ id }) => {
-          await tasks.stopAction(id);
+        answer: async ({ id }, who) => {
+          await tasks.stopAction(id, who);
           return {};
         },
       },

@@ -159,13 +159,22 @@ class Door {
     if (!isRight || username !== USER_NAME) return again(401, 'The user name or the password is wrong.');
     this.guesses.giveBack(request.ip);
     return reply
-      .setCookie(COOKIE, this.sessions.begin(name.trim().slice(0, MAX_NAME) || USER_NAME), {
-        path: '/',
-        httpOnly: true,
-        sameSite: 'strict',
-        secure: request.protocol === 'https',
-        maxAge: SESSION_LIFETIME / 1_000,
-      })
+      .setCookie(
+        COOKIE,
+        this.sessions.begin(
+          name
+            .replace(/[\p{Cc}\p{Cf}]/gu, '')
+            .trim()
+            .slice(0, MAX_NAME) || USER_NAME,
+        ),
+        {
+          path: '/',
+          httpOnly: true,
+          sameSite: 'strict',
+          secure: request.protocol === 'https',
+          maxAge: SESSION_LIFETIME / 1_000,
+        },
+      )
       .redirect(pathOf(next), 303);
   }
 }

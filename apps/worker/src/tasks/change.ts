@@ -259,7 +259,7 @@ function addStop(program: Command, { run, terminal }: Session): void {
     .action((id: number, options: Given) =>
       run(async (admin) => {
         if (!(await admin.action(id))) return terminal.fail(`there is no action ${id}`);
-        await admin.stopAction(id);
+        await admin.stopAction(id, operator());
         const record = await admin.action(id);
         if (options.json) return terminal.json(record);
         terminal.say(`The action ${id} is ${record?.state}: what it has done is done.`);

@@ -230,9 +230,9 @@ function taskTable(tasks: readonly TaskRow[]): string {
   );
 }
 
-/** `3`, or `~250000` where it was not counted to the end. */
-function figure({ count, exact }: Count): string {
-  return `${exact ? '' : '~'}${count}`;
+/** `3`, or where it was not counted to the end `~250000`, or `>10000`. */
+function figure({ count, exact, more }: Count): string {
+  return `${more ? '>' : exact ? '' : '~'}${count}`;
 }
 
 /** @param spans how many of the series' spans one line stands for. */

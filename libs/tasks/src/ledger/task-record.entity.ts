@@ -42,6 +42,7 @@ export interface HistoryEntry {
 @Index('task_out', ['queue', 'runAt', 'id'], { where: "state = 'dispatched'" })
 @Index('task_ended', ['state', 'finishedAt', 'id'], { where: "state IN ('dead', 'completed')" })
 @Index('task_kept', ['keepUntil'], { where: "state = 'completed'" })
+@Index('task_released', ['type', 'releasedKey'], { where: 'released_key IS NOT NULL' })
 @Index('task_unique', ['type', 'uniqueKey'], { unique: true, where: 'unique_key IS NOT NULL' })
 export class TaskRecord {
   /** A version 7 UUID: later tasks sort later. */

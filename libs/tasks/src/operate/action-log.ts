@@ -40,6 +40,25 @@ export class ActionLog {
     return record;
   }
 
+  /** As {@link begin}, once for each plan: of one that has begun it gives the record. */
+  async beginPlanned(
+    plan: string,
+    kind: ActionKind,
+    who: Operator,
+    text: string,
+    target: Target,
+  ): Promise<{ record: ActionRecord; isNew: boolean }> {
+    return this.dataSource.transaction(async (manager) => {
+      // Whoever begins the same at the same time waits here, and then finds it.
+      await manager.query(`SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, [plan]);
+      const [begun] = await manager.query<ActionRecord[]>(`SELECT ${COLUMNS} FROM task_action WHERE plan = $1`, [plan]);
+      if (begun) return { record: begun, isNew: false };
+      const record = await this.begin(kind, who, text, target, manager);
+      await manager.query(`UPDATE task_action SET plan = $2 WHERE id = $1`, [record.id, plan]);
+      return { record, isNew: true };
+    });
+  }
+
   /** Says how far an action is. @returns false when it has been stopped. */
   async advance(id: number, done: number, refused: number): Promise<boolean> {
     const [, count] = await this.dataSource.query<[unknown, number]>(
@@ -64,11 +83,19 @@ export class ActionLog {
     return record;
   }
 
-  /** Has a bulk action end before its next step. */
-  async stop(id: number): Promise<void> {
-    await this.dataSource.query(`UPDATE task_action SET state = 'stopped' WHERE id = $1 AND state = 'running' AND search IS NOT NULL`, [
-      id,
-    ]);
+  /** Has a bulk action end before its next step, and records who did that. @returns false when it is none that could be stopped. */
+  async stop(id: number, who: Operator): Promise<boolean> {
+    return this.dataSource.transaction(async (manager) => {
+      const [[stopped]] = await manager.query<[{ text: string; queue: string | null; type: string | null }[], number]>(
+        `UPDATE task_action SET state = 'stopped' WHERE id = $1 AND state = 'running' AND search IS NOT NULL RETURNING text, queue, type`,
+        [id],
+      );
+      if (!stopped) return false;
+      const { text, ...target } = stopped;
+      const record = await this.begin('stop action', who, `Stop the action ${id}: ${text}`, target, manager);
+      await this.end(record.id, { done: 1 }, manager);
+      return true;
+    });
   }
 
   async find(id: number): Promise<ActionRecord | undefined> {

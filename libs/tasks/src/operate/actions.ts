@@ -1,7 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import { redact } from '@app/redaction';
 import type { DataSource } from 'typeorm';
 import { setTimeout } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
+import { validate as isUuid } from 'uuid';
 import { DispatcherUnavailable } from '../dispatch/redis/answered.js';
 import { InvalidTask } from '../declare/errors.js';
 import { payloadJson } from '../declare/json.js';
@@ -9,12 +11,14 @@ import { TaskRecord } from '../ledger/task-record.entity.js';
 import type { TaskRegistry } from '../run/registry.js';
 import { ActionLog } from './action-log.js';
 import type { ChangeOptions, Changes } from './changes.js';
+import { inexact, inWords } from './counts.js';
 import { describeTasks } from './operator-texts.js';
 import { check, firstTasks, type Position, Walk } from './search.js';
 import { PARTICIPLES, statesFor } from './task-rows.js';
 import {
   type ActionRecord,
   type ActionResult,
+  type Count,
   type Operator,
   type Plan,
   Refused,
@@ -53,9 +57,9 @@ interface Planned {
   search: TaskSearch;
   /** When it was looked at, as Postgres writes a time. */
   before: string;
-  total: number;
-  /** Whether that was counted. */
-  exact: boolean;
+  total: Count;
+  /** It is carried out once. */
+  id: string;
 }
 
 /** What operators do with tasks, chosen ones or all that match, and what of it is recorded. */
@@ -146,9 +150,9 @@ export class Actions {
     const search = meant(kind, given);
     const walk = this.walk({ kind, search, before });
     const { ids, count: counted, exact } = await firstTasks(walk, whole);
-    const count = { count: exact ? counted : Math.max(counted, await walk.estimate()), exact };
+    const count = exact ? { count: counted, exact } : inexact(counted, await walk.estimate());
     const skipped = kind === 'redrive' ? await this.changes.countKeyless(ids) : 0;
-    const planned: Planned = { kind, search, before, total: count.count, exact };
+    const planned: Planned = { id: randomUUID(), kind, search, before, total: count };
     return {
       kind,
       token: Buffer.from(JSON.stringify(planned)).toString('base64url'),
@@ -171,7 +175,7 @@ export class Actions {
     throw new Error(record?.error ?? 'the action was interrupted');
   }
 
-  /** Begins what was planned. @throws Refused when the plan is too old, and while as much as can be is being carried out. */
+  /** Begins what was planned, once: whoever asks again, since the answer was lost, is given the same record. @throws Refused when the plan is too old, and while as much as can be is being carried out. */
   async carryOut(
     token: string,
     who: Operator,
@@ -188,13 +192,17 @@ export class Actions {
     if (this.begun >= MOST_AT_ONCE) {
       throw new Refused(`${MOST_AT_ONCE} actions on all that match are being carried out here: wait for one of them, or stop it`);
     }
-    const { kind, search, total } = planned;
+    const { id: plan, kind, search, total } = planned;
     this.begun += 1;
-    const target = { search, total, rate: rate ?? null, queue: search.queue ?? null, type: search.type ?? null };
-    const record = await this.log.begin(kind, who, textOf(planned), target).catch((error: unknown) => {
+    const target = { search, total: total.count, rate: rate ?? null, queue: search.queue ?? null, type: search.type ?? null };
+    const { record, isNew } = await this.log.beginPlanned(plan, kind, who, textOf(planned), target).catch((error: unknown) => {
       this.begun -= 1;
       throw error;
     });
+    if (!isNew) {
+      this.begun -= 1;
+      return record;
+    }
     const work = this.carry(record.id, planned, rate, onProgress).finally(() => {
       this.begun -= 1;
       this.running.delete(record.id);
@@ -315,16 +323,18 @@ function nameOf(kind: TaskActionKind, id: string, payload: unknown): string {
   return `${VERBS[kind]} the task ${id}${payload === undefined ? '' : ' with an edited payload'}`;
 }
 
-function textOf({ kind, search, total, exact }: Planned): string {
-  return `${VERBS[kind]} ${describeTasks(exact ? total : `about ${total}`, search)}`;
+function textOf({ kind, search, total }: Planned): string {
+  return `${VERBS[kind]} ${describeTasks(total.exact ? total.count : inWords(total), search)}`;
 }
 
 /** @throws Refused for what {@link Actions.plan} has not made. */
 function plannedOf(token: string): Planned {
   try {
-    const { kind, search, before, total, exact } = JSON.parse(Buffer.from(token, 'base64url').toString()) as Planned;
-    if (Object.hasOwn(VERBS, kind) && /^[\d\-: .+]{1,40}$/.test(before) && Number.isSafeInteger(total) && total >= 0 && total < 2 ** 31) {
-      return { kind, search: meant(kind, search), before, total, exact: exact === true };
+    const { id, kind, search, before, total } = JSON.parse(Buffer.from(token, 'base64url').toString()) as Planned;
+    const { count, exact, more } = total;
+    const isTime = /^[\d\-: .+]{1,40}$/.test(before) && !Number.isNaN(Date.parse(before));
+    if (Object.hasOwn(VERBS, kind) && isTime && isUuid(id) && Number.isSafeInteger(count) && count >= 0 && count < 2 ** 31) {
+      return { id, kind, search: meant(kind, search), before, total: { count, exact: exact === true, ...(more === true && { more }) } };
     }
   } catch {
     // Whatever it is, it is none of ours.

@@ -91,7 +91,22 @@ export async function countQueues(dataSource: DataSource, queues: readonly strin
 /** What was counted, or where that came to its end, what the planner takes there to be. @param condition SQL without parameters. */
 export async function estimated(dataSource: DataSource, counted: number, condition: string): Promise<Count> {
   if (counted <= COUNTED) return { count: counted, exact: true };
-  return { count: Math.max(counted, await plannedRows(dataSource, condition)), exact: false };
+  return inexact(COUNTED, await plannedRows(dataSource, condition));
+}
+
+/** A count that came to its end before the tasks did. @param planned how many the planner takes there to be. */
+export function inexact(counted: number, planned: number): Count {
+  return planned > counted ? { count: planned, exact: false } : { count: counted, exact: false, more: true };
+}
+
+/** The sum of two counts. */
+export function sumOf(a: Count, b: Count): Count {
+  return { count: a.count + b.count, exact: a.exact && b.exact, ...((a.more || b.more) && { more: true }) };
+}
+
+/** `3`, `about 250000`, or `more than 10000`. */
+export function inWords({ count, exact, more }: Count): string {
+  return `${more ? 'more than ' : exact ? '' : 'about '}${count}`;
 }
 
 /** How many tasks the planner takes to meet a condition in SQL. */

@@ -2,7 +2,7 @@ import type { DataSource } from 'typeorm';
 import type { DispatchControl } from '../dispatch/dispatch-control.js';
 import { QueuePause, ScheduleRecord, type StatisticRecord } from '../ledger/task-record.entity.js';
 import type { EngineOptions } from '../options.js';
-import { COUNTED, countQueues, estimated } from './counts.js';
+import { COUNTED, countQueues, estimated, inWords, sumOf } from './counts.js';
 import { Kept } from './kept.js';
 import { isLate } from './schedules.js';
 import type { Count, DeadGroup, Overview, Problem, QueueView, Series, SeriesRange, WorkerView } from './views.js';
@@ -171,12 +171,11 @@ export class Overviews {
 }
 
 function together(a: DeadGroup, b: DeadGroup): DeadGroup {
-  const sum = (x: Count, y: Count): Count => ({ count: x.count + y.count, exact: x.exact && y.exact });
   return {
     type: a.type,
     group: a.group,
-    count: sum(a.count, b.count),
-    lastDay: sum(a.lastDay, b.lastDay),
+    count: sumOf(a.count, b.count),
+    lastDay: sumOf(a.lastDay, b.lastDay),
     firstAt: a.firstAt < b.firstAt ? a.firstAt : b.firstAt,
     lastAt: a.lastAt > b.lastAt ? a.lastAt : b.lastAt,
   };
@@ -198,7 +197,7 @@ function problemsOf(
   if (trouble !== undefined) problems.push({ kind: 'dispatcher away', text: trouble });
   if (living.length === 0) problems.push({ kind: 'no worker', text: 'No worker is alive: no task runs until one is started.' });
   for (const { queue, paused, ready, delayed, workers } of queues) {
-    const waiting = { count: ready.count + delayed.count, exact: ready.exact && delayed.exact };
+    const waiting = sumOf(ready, delayed);
     if (living.length > 0 && workers === 0 && waiting.count > 0) {
       problems.push({ kind: 'unserved queue', queue, text: `The queue "${queue}" has ${tasks(waiting)}, and no worker serves it.` });
     }
@@ -221,6 +220,6 @@ function problemsOf(
 }
 
 /** `3 tasks`, or `about 250000 tasks`. */
-export function tasks({ count, exact }: Count): string {
-  return `${exact ? '' : 'about '}${count} ${count === 1 ? 'task' : 'tasks'}`;
+export function tasks(count: Count): string {
+  return `${inWords(count)} ${count.count === 1 ? 'task' : 'tasks'}`;
 }

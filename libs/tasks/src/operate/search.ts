@@ -165,7 +165,7 @@ export class Walk {
   }
 
   private conditionsOf(
-    { state, type, queue, error, group, olderThan, youngerThan, requestId, uniqueKey }: TaskSearch,
+    { type, queue, error, group, olderThan, youngerThan, requestId, uniqueKey }: TaskSearch,
     clock: string,
   ): string[] {
     const conditions: string[] = [];
@@ -179,19 +179,22 @@ export class Walk {
     if (requestId !== undefined) conditions.push(`request_id = ${this.add(requestId)}`);
     if (uniqueKey !== undefined) {
       const key = this.add(uniqueKey);
-      conditions.push(state === 'dead' ? `(unique_key = ${key} OR released_key = ${key})` : `unique_key = ${key}`);
+      conditions.push(`(unique_key = ${key} OR (state = 'dead' AND released_key = ${key}))`);
     }
     return conditions;
   }
 
+  /** Who has a key, and the dead who had it. */
   private holders(uniqueKey: string): string {
-    return `
-      WITH RECURSIVE kinds AS (
-        (SELECT type FROM task WHERE unique_key IS NOT NULL ORDER BY type LIMIT 1)
+    const key = this.add(uniqueKey);
+    const along = (column: string) => `
+      (WITH RECURSIVE kinds AS (
+        (SELECT type FROM task WHERE ${column} IS NOT NULL ORDER BY type LIMIT 1)
         UNION ALL
-        SELECT (SELECT task.type FROM task WHERE unique_key IS NOT NULL AND task.type > kinds.type ORDER BY task.type LIMIT 1)
+        SELECT (SELECT task.type FROM task WHERE ${column} IS NOT NULL AND task.type > kinds.type ORDER BY task.type LIMIT 1)
         FROM kinds WHERE kinds.type IS NOT NULL)
-      SELECT held.id FROM kinds CROSS JOIN LATERAL (SELECT id FROM task WHERE task.type = kinds.type AND unique_key = ${this.add(uniqueKey)}) AS held`;
+      SELECT held.id FROM kinds CROSS JOIN LATERAL (SELECT id FROM task WHERE task.type = kinds.type AND ${column} = ${key}) AS held)`;
+    return `${along('unique_key')} UNION ${along('released_key')}`;
   }
 }
 
@@ -238,19 +241,18 @@ export async function searchTasks(
   return { tasks, order: walk.order, ...(next !== undefined && { next }), ...(searchedTo && { searchedTo }) };
 }
 
-/** The first that match, at most 10,000 of them, and how many do: as far as a second goes and up to 10,000, or else the `whole`. */
+/** The first that match, at most 10,000 of them, and how many do: as far as a second goes, or else the `whole`. */
 export async function firstTasks(walk: Walk, whole: boolean): Promise<{ ids: string[]; count: number; exact: boolean }> {
   const until = whole ? Number.POSITIVE_INFINITY : performance.now() + BUDGET;
-  const most = whole ? Number.POSITIVE_INFINITY : COUNTED;
   let from: Position | undefined;
   let count = 0;
   const ids: string[] = [];
   for (;;) {
-    const { fitting, end } = await walk.slice(from, SLICE, Math.min(SLICE, most + 1 - count));
+    const { fitting, end } = await walk.slice(from, SLICE, SLICE);
     count += fitting.length;
     ids.push(...fitting.slice(0, COUNTED - ids.length).map(({ id }) => id));
-    if (end === undefined && count <= most) return { ids, count, exact: true };
-    if (count > most || performance.now() > until) return { ids, count: Math.min(count, most), exact: false };
+    if (end === undefined) return { ids, count, exact: true };
+    if (performance.now() > until) return { ids, count, exact: false };
     from = end;
   }
 }
@@ -275,7 +277,7 @@ function positionOf(cursor: string): Position {
     throw refused;
   }
   const [key, id] = Array.isArray(read) ? (read as unknown[]) : [];
-  const isKey = key === null || (typeof key === 'string' && /^[\d\-: .+]{1,40}$/.test(key));
+  const isKey = key === null || (typeof key === 'string' && /^[\d\-: .+]{1,40}$/.test(key) && !Number.isNaN(Date.parse(key)));
   if (!isKey || typeof id !== 'string' || !UUID.test(id)) throw refused;
   return { key, id };
 }

@@ -337,8 +337,8 @@ export class TaskAdmin implements TaskConsole, OnModuleDestroy {
     return this.actions.carryOut(token, who, options);
   }
 
-  stopAction(id: number): Promise<void> {
-    return this.log.stop(id);
+  async stopAction(id: number, who: Operator): Promise<void> {
+    if (!(await this.log.stop(id, who))) throw new Refused(`there is no action ${id} that could be stopped`);
   }
 
   action(id: number): Promise<ActionRecord | undefined> {

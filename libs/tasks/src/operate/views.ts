@@ -21,6 +21,8 @@ export const OPERATOR_STATES = ['ready', 'running', 'delayed', 'dead', 'complete
 export interface Count {
   count: number;
   exact: boolean;
+  /** There are more than that: the planner knows of fewer than were counted. */
+  more?: true;
 }
 
 /** Who acts: a name that is recorded, such as `operator` or `operator at 10.0.0.7`; at most 200 characters. */
@@ -241,6 +243,7 @@ export type TaskActionKind = 'redrive' | 'delete' | 'cancel' | 'run now';
 export type ActionKind =
   | TaskActionKind
   | 'reveal payload'
+  | 'stop action'
   | 'pause'
   | 'resume'
   | 'move'
@@ -373,7 +376,8 @@ export interface TaskConsole {
   /** Begins what was planned and returns at once; the record says how far it is. @param options.rate at most so many tasks a second. */
   carryOut(token: string, who: Operator, options?: { rate?: number | undefined }): Promise<ActionRecord>;
   /** Ends a bulk action before its end. */
-  stopAction(id: number): Promise<void>;
+  /** @throws Refused when it is none that could be stopped. */
+  stopAction(id: number, who: Operator): Promise<void>;
   action(id: number): Promise<ActionRecord | undefined>;
   /** The newest first. @param options.before the id of the last one of the page before. @param options.limit at most 200; default 50. */
   listActions(options?: { before?: number | undefined; limit?: number | undefined }): Promise<ActionRecord[]>;

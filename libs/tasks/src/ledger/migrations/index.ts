@@ -7,6 +7,7 @@ import { ShowWorkers1764000000050 } from './1764000000050-show-workers.js';
 import { RecordStatistics1764000000051 } from './1764000000051-record-statistics.js';
 import { IndexWhatOperatorsSee1764000000052 } from './1764000000052-index-what-operators-see.js';
 import { RecordActions1764000000053 } from './1764000000053-record-actions.js';
+import { CarryPlansOutOnce1764000000054 } from './1764000000054-carry-plans-out-once.js';
 
 /** The engine’s, for the `migrations` of a data source, in the order in which they run. One that has been released is never edited. */
 export const taskMigrations = [
@@ -19,4 +20,5 @@ export const taskMigrations = [
   RecordStatistics1764000000051,
   IndexWhatOperatorsSee1764000000052,
   RecordActions1764000000053,
+  CarryPlansOutOnce1764000000054,
 ];
