@@ -602,7 +602,9 @@ describe('the manifests', () => {
 });
 
 describe('the environment that the manifests give', () => {
-  const variables = [...read('libs/config/src/config.ts').matchAll(/^ {4}([A-Z][A-Z0-9_]+):/gm)].map(([, name]) => name!);
+  const variables = [
+    ...`${read('libs/config/src/config.ts')}${read('libs/config/src/traces.ts')}`.matchAll(/^ {2,4}([A-Z][A-Z0-9_]+):/gm),
+  ].map(([, name]) => name!);
   const settings = named('ConfigMap', 'waybill').data!;
   const placeholders = named('Secret', 'waybill-secrets').stringData!;
   const secrets: Record<string, string> = {
@@ -631,7 +633,7 @@ describe('the environment that the manifests give', () => {
     expect(Object.keys(secrets)).toEqual(Object.keys(placeholders));
     for (const given of [secrets, { ...secrets, REDIS_ADDRESS: '' }]) {
       const config = Config.parse({ ...settings, ...given, ...own }, 'app');
-      expect(config).toMatchObject({ isProduction: true, HOST: '0.0.0.0', hasTraces: false });
+      expect(config).toMatchObject({ isProduction: true, HOST: '0.0.0.0', traces: undefined });
     }
   });
 

@@ -54,6 +54,9 @@ export function describeActions(dispatcher: Dispatcher): void {
     /** Another operator, at another process. */
     let other: TaskAdmin;
     beforeAll(async () => {
+      // The other dispatcher's run of this suite may have left something.
+      calls.length = 0;
+      for (const keys of [good, failing, holding]) keys.clear();
       engine = await createEngine(dispatcher);
       const worker = await engine.worker([Parcel, Hourly, Ticking]);
       tasks = worker.get(TaskDistributor, { strict: false });

@@ -28,6 +28,8 @@ export function describeConsole(dispatcher: Dispatcher): void {
     let tasks: TaskDistributor;
     let admin: TaskAdmin;
     beforeAll(async () => {
+      // The other dispatcher's run of this suite may have left something.
+      scripts.clear();
       engine = await createEngine(dispatcher);
       const worker = await engine.worker([Scripted], { QUEUE_WEIGHTS: 'critical=10,default=5', WORKER_CONCURRENCY: '7' });
       tasks = worker.get(TaskDistributor, { strict: false });
@@ -185,7 +187,7 @@ export function describeConsole(dispatcher: Dispatcher): void {
           lastDay: { count: 2 },
         });
         expect(wet).toMatchObject({ group: 'the parcel … is wet', count: { count: 1 } });
-        expect(lost!.firstAt < lost!.lastAt).toBe(true);
+        expect(lost!.firstAt <= lost!.lastAt).toBe(true);
         await engine.database.query(
           `UPDATE task SET finished_at = now() - interval '2 days', queue = 'elsewhere' WHERE id = (SELECT id FROM task WHERE error LIKE '%lost' LIMIT 1)`,
         );

@@ -61,6 +61,9 @@ export function describeEngine(dispatcher: Dispatcher): void {
     let dataSource: DataSource;
 
     beforeAll(async () => {
+      // The other dispatcher's run of this suite may have left something.
+      calls.length = 0;
+      scripts.clear();
       engine = await createEngine(dispatcher);
       const app = await engine.worker([ScriptedTask, FailingTask]);
       tasks = app.get(TaskDistributor, { strict: false });

@@ -17,7 +17,7 @@ import {
 } from '@app/tasks';
 import pg from 'pg';
 import type { EntityManager } from 'typeorm';
-import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { z } from 'zod';
 import { createEngine, type Dispatcher, isAvailable, type TestEngine } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
@@ -89,6 +89,12 @@ export function describeLifecycle(dispatcher: Dispatcher): void {
     let engine: TestEngine;
     /** The state of a task that the dispatcher has. */
     const handedOut = dispatcher === 'redis' ? 'dispatched' : 'pending';
+    beforeAll(() => {
+      // The other dispatcher's run of this suite may have left something.
+      calls.length = 0;
+      deaths.length = 0;
+      scripts.clear();
+    });
     beforeEach(async () => {
       engine = await createEngine(dispatcher);
       await engine.database.query('CREATE TABLE death (task uuid)');

@@ -164,10 +164,7 @@ export class Walk {
     return `$${this.values.push(value)}`;
   }
 
-  private conditionsOf(
-    { type, queue, error, group, olderThan, youngerThan, requestId, uniqueKey }: TaskSearch,
-    clock: string,
-  ): string[] {
+  private conditionsOf({ type, queue, error, group, olderThan, youngerThan, requestId, uniqueKey }: TaskSearch, clock: string): string[] {
     const conditions: string[] = [];
     if (type !== undefined) conditions.push(`type = ${this.add(type)}`);
     if (queue !== undefined) conditions.push(`task.queue = ${this.add(queue)}`);
