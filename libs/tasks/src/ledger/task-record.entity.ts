@@ -300,12 +300,17 @@ export class ScheduleRecord {
 /** What an operator has done, from its beginning; kept for 90 days. */
 @Entity('task_action')
 @Index('task_action_at', ['at'])
+@Index('task_action_plan', ['plan'], { unique: true, where: 'plan IS NOT NULL' })
 export class ActionEntry {
   @PrimaryColumn('integer', { generated: 'identity', generatedIdentity: 'ALWAYS' })
   id: number;
 
   @Column('timestamptz', { default: () => 'now()' })
   at: Date;
+
+  /** What was planned, where that was a dry run: it is carried out once. */
+  @Column('uuid', { nullable: true })
+  plan: string | null;
 
   @Column('text')
   who: string;
