@@ -8,8 +8,8 @@ import { Action, Dialog, Empty, Heading, perform, StateBadge, TaskLink, Time, us
 import { misreadOf, searchLink, searchOf, STATES } from './search.js';
 import { many, timeOfDay } from './words.js';
 
-/** A search that reads task by task is asked again so rarely that it costs a hundredth of the time, at least once a minute. Milliseconds. */
-const searchAgain = (took: number) => Math.max(5_000, Math.min(60_000, took * 100));
+/** A search that reads task by task is asked again so rarely that it costs less than a hundredth of the time: one of a second, every 150 s. Milliseconds. */
+const searchAgain = (took: number) => Math.max(5_000, took * 150);
 const NAMES_AGAIN = 60_000;
 
 const AGES = [
