@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { UserService } from '@app/contract';
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { executablePath, explainMissingBrowser } from '../support/browser.js';
 import { type Dispatcher, isAvailable } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
@@ -51,6 +51,9 @@ export function describeConsole(dispatcher: Dispatcher): void {
     afterAll(async () => {
       await browser?.close();
       await waybill?.close();
+    });
+    beforeEach(({ onTestFailed }) => {
+      onTestFailed(async () => console.error(`the page ${page.url()} shows: ${await page.locator('body').innerText()}`));
     });
     afterEach(() => {
       expect(problems.splice(0)).toEqual([]);
@@ -131,10 +134,11 @@ export function describeConsole(dispatcher: Dispatcher): void {
         .poll(() => queue.locator('dd').allInnerTexts(), { timeout: 40_000 })
         .toEqual(['0', '0', '0', expect.stringMatching(/^[1-9]/)]);
       const died = page.getByRole('region', { name: 'Died in the last day' });
+      // On a busy machine the groups as they were before are kept for up to a minute.
       await died
         .getByText(/the mail server refused the mail/)
         .first()
-        .waitFor();
+        .waitFor({ timeout: 75_000 });
       expect(await page.locator('main').innerText()).not.toContain('@example.com');
       for (const name of ['Throughput', 'Failures', 'Latency']) await page.getByRole('img', { name: new RegExp(`^${name}`) }).waitFor();
     });

@@ -47,6 +47,24 @@ const KEPT_OF_NOBODY = '1 hour';
 const A_DAY = 100;
 
 /**
+ * SQL that records an event as a part of a statement that also makes it true.
+ *
+ * @param values SQL of what the event consists of. @param from the table that has one row when it has come true; it may be empty.
+ */
+export function recording(values: Record<'id' | 'userId' | 'kind' | 'sessionId' | 'client', string>, from?: string): string {
+  const { id, userId, kind, sessionId, client } = values;
+  return `INSERT INTO account_event (id, user_id, kind, session_id, client, expires_at)
+    SELECT ${id}, ${userId}, ${kind}, ${sessionId}, ${client},
+      now() + coalesce((SELECT CASE WHEN is_email_verified THEN '${KEPT}' ELSE '${KEPT_OF_SIGN_UP}' END FROM users WHERE users.id = ${userId}),
+        '${KEPT_OF_NOBODY}')::interval
+    ${from === undefined ? '' : `FROM ${from}`}
+    WHERE NOT EXISTS (SELECT FROM account_event AS earlier
+      WHERE earlier.user_id = ${userId} AND earlier.kind = ${kind} AND earlier.created_at > now() - interval '1 day' OFFSET ${A_DAY - 1})`;
+}
+
+const RECORD = recording({ id: '$1', userId: '$2::uuid', kind: '$3::text', sessionId: '$4', client: '$5' });
+
+/**
  * Records what happens to accounts: a row in the caller's transaction, and once
  * that has committed a line in the log, which has neither name nor address of mail.
  */
@@ -54,7 +72,7 @@ const A_DAY = 100;
 export class AccountEvents implements OnModuleInit, EntitySubscriberInterface {
   private readonly logger = new Logger('AccountEvents');
   /** Lines of transactions that have not ended; one that rolls back leaves none. */
-  private readonly lines = new WeakMap<QueryRunner, object[]>();
+  private readonly lines = new WeakMap<QueryRunner, NewAccountEvent[]>();
 
   constructor(private readonly dataSource: DataSource) {}
 
@@ -68,20 +86,22 @@ export class AccountEvents implements OnModuleInit, EntitySubscriberInterface {
    *
    * @param manager of that transaction.
    */
-  async record(manager: EntityManager, { userId, kind, sessionId }: NewAccountEvent): Promise<void> {
-    const client = currentClient() ?? null;
-    await manager.query(
-      `INSERT INTO account_event (id, user_id, kind, session_id, client, expires_at)
-       SELECT $1, $2::uuid, $3::text, $4, $5,
-         now() + coalesce((SELECT CASE WHEN is_email_verified THEN $6 ELSE $7 END FROM users WHERE id = $2), $8)::interval
-       WHERE NOT EXISTS (SELECT FROM account_event WHERE user_id = $2 AND kind = $3 AND created_at > now() - interval '1 day'
-         OFFSET ${A_DAY - 1})`,
-      [uuidv7(), userId, kind, sessionId ?? null, client, KEPT, KEPT_OF_SIGN_UP, KEPT_OF_NOBODY],
-    );
-    const line = { event: kind, userId, ...(sessionId !== undefined && { sessionId }), ...(client !== null && { client }) };
+  async record(manager: EntityManager, event: NewAccountEvent): Promise<void> {
+    const { userId, kind, sessionId } = event;
+    await manager.query(RECORD, [uuidv7(), userId, kind, sessionId ?? null, currentClient() ?? null]);
     const runner = manager.queryRunner;
-    if (!runner?.isTransactionActive) return this.logger.log(line, 'account event');
-    this.lines.set(runner, [...(this.lines.get(runner) ?? []), line]);
+    if (!runner?.isTransactionActive) return this.say(event);
+    this.lines.set(runner, [...(this.lines.get(runner) ?? []), event]);
+  }
+
+  /**
+   * Says in the log what a statement of one's own has recorded by {@link recording},
+   * once that is committed.
+   */
+  say({ userId, kind, sessionId }: NewAccountEvent): void {
+    const client = currentClient();
+    const line = { event: kind, userId, ...(sessionId !== undefined && { sessionId }), ...(client !== undefined && { client }) };
+    this.logger.log(line, 'account event');
   }
 
   /** A sign-up has become an account: what led to that is kept for as long as what comes. */
@@ -93,7 +113,7 @@ export class AccountEvents implements OnModuleInit, EntitySubscriberInterface {
   afterTransactionCommit({ queryRunner }: { queryRunner: QueryRunner }): void {
     // A savepoint was released: the transaction around it may still roll back.
     if (queryRunner.isTransactionActive) return;
-    for (const line of this.lines.get(queryRunner) ?? []) this.logger.log(line, 'account event');
+    for (const event of this.lines.get(queryRunner) ?? []) this.say(event);
     this.lines.delete(queryRunner);
   }
 

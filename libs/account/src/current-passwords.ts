@@ -1,8 +1,9 @@
 import { Injectable } from '@nestjs/common';
-import { type Identity, RpcError, SourceLimiter } from '@app/rpc';
+import { type Identity, RpcError } from '@app/rpc';
 import { DataSource } from 'typeorm';
 import { PasswordHasher } from './password-hasher.js';
 import { User } from './user.entity.js';
+import { WrongGuesses } from './wrong-guesses.js';
 
 /**
  * How many wrong passwords a session is listened to. Whoever has stolen one guesses
@@ -13,8 +14,7 @@ const GUESSES = { burst: 20, perMinute: 1 / 6 };
 /** The password of somebody who is signed in, asked for once more before what cannot be taken back. */
 @Injectable()
 export class CurrentPasswords {
-  /** In the memory of this process, as the limits of sources are. */
-  private readonly guesses = new SourceLimiter(GUESSES);
+  private readonly guesses = new WrongGuesses(GUESSES);
 
   constructor(
     private readonly dataSource: DataSource,
@@ -31,13 +31,12 @@ export class CurrentPasswords {
   async check({ userId, sessionId }: Identity, password: string): Promise<User> {
     const user = await this.dataSource.manager.findOneBy(User, { id: userId });
     if (!user) throw RpcError.unauthenticated('this session has ended', { reason: 'SESSION_ENDED' });
-    this.guesses.take(sessionId);
-    if (!(await this.passwords.verify(user.passwordHash, password))) {
+    const isRight = await this.guesses.listen(sessionId, () => this.passwords.verify(user.passwordHash, password));
+    if (!isRight) {
       throw RpcError.invalidArgument([{ field: 'current_password', description: 'is not your password' }], undefined, {
         reason: 'CURRENT_PASSWORD_WRONG',
       });
     }
-    this.guesses.giveBack(sessionId, 1);
     return user;
   }
 }

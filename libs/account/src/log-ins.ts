@@ -1,10 +1,11 @@
 import { Injectable } from '@nestjs/common';
-import { currentSource, identifyCaller, RpcError, SourceLimiter, sourceOf } from '@app/rpc';
+import { currentSource, identifyCaller, RpcError, sourceOf } from '@app/rpc';
 import { DataSource } from 'typeorm';
 import { PasswordHasher } from './password-hasher.js';
 import { Sessions, type SessionWithToken } from './sessions.js';
 import { User } from './user.entity.js';
 import { WAITING_TIME } from './waiting-time.js';
+import { WrongGuesses } from './wrong-guesses.js';
 
 /**
  * How many wrong passwords for one login are listened to, of all networks together
@@ -24,9 +25,8 @@ export interface LoggedIn extends SessionWithToken {
 /** Logging in, by username or address and password. */
 @Injectable()
 export class LogIns {
-  /** In the memory of this process, as the limits of sources are. */
-  private readonly strangers = new SourceLimiter(STRANGERS);
-  private readonly known = new SourceLimiter(KNOWN);
+  private readonly strangers = new WrongGuesses(STRANGERS);
+  private readonly known = new WrongGuesses(KNOWN);
 
   constructor(
     private readonly dataSource: DataSource,
@@ -52,10 +52,10 @@ export class LogIns {
     // By the login as it was given: a username's count that an address would share would tell whose it is. And by its
     // password: who sets a new one, by the mail for one, is not shut out for guesses at the old one, whichever api is asked.
     const guessed = `${login.toLowerCase()} ${user?.passwordHash.slice(-16) ?? ''}`;
-    const [limiter, key] = isKnown ? [this.known, `${guessed} ${source}`] : [this.strangers, guessed];
-    limiter.take(key);
-    if (!(await this.passwords.verifyOf(user?.passwordHash, password)) || !user) throw wrongPair();
-    limiter.giveBack(key, 1);
+    const [guesses, key] = isKnown ? [this.known, `${guessed} ${source}`] : [this.strangers, guessed];
+    // Nobody's password is always a wrong one.
+    const isRight = await guesses.listen(key, () => this.passwords.verifyOf(user?.passwordHash, password));
+    if (!isRight || !user) throw wrongPair();
     identifyCaller(user.id);
     if (!user.isEmailVerified) {
       throw RpcError.failedPrecondition('verify your e-mail address first, by the link that was mailed to you', {

@@ -4,7 +4,7 @@ import { Config } from '@app/config';
 import { currentClient, currentUserAgent, type Identity } from '@app/rpc';
 import { DataSource, type EntityManager } from 'typeorm';
 import { v7 as uuidv7 } from 'uuid';
-import { AccountEvents } from './account-events.js';
+import { AccountEvents, recording } from './account-events.js';
 import { AccountNotices } from './account-notices.js';
 import { type RefreshToken, RefreshTokens } from './refresh-tokens.js';
 import { Session } from './session.entity.js';
@@ -60,20 +60,21 @@ export class Sessions {
   async begin(user: User): Promise<SessionWithToken | undefined> {
     const id = uuidv7();
     const token = this.refreshTokens.first(id, randomBytes(32));
-    return this.dataSource.transaction(async (manager) => {
-      // Whoever changes the password holds the row, and is waited for.
-      const [session] = await manager.query<Session[]>(
-        `WITH owner AS (SELECT id FROM users WHERE id = $2 AND password_hash = $3 FOR KEY SHARE),
-           surplus AS (DELETE FROM session WHERE id IN (
-             SELECT session.id FROM session JOIN owner ON owner.id = session.user_id ORDER BY used_at DESC, session.id OFFSET ${SESSIONS - 1}))
-         INSERT INTO session (id, user_id, refresh_digest, client, user_agent, expires_at)
-         SELECT $1, owner.id, $4, $5, $6, now() + $7::interval FROM owner RETURNING ${FIELDS}`,
-        [id, user.id, user.passwordHash, token.digest, currentClient() ?? '', ownName(), IDLE],
-      );
-      if (!session) return undefined;
-      await this.events.record(manager, { userId: user.id, kind: 'session_created', sessionId: id });
-      return { session, refreshToken: token.text };
-    });
+    // One statement is a transaction, and one way to the database and back. Whoever changes the password holds the row, and is waited for.
+    const [session] = await this.dataSource.query<Session[]>(
+      `WITH owner AS (SELECT id FROM users WHERE id = $2 AND password_hash = $3 FOR KEY SHARE),
+         surplus AS (DELETE FROM session WHERE id IN (
+           SELECT session.id FROM session JOIN owner ON owner.id = session.user_id ORDER BY used_at DESC, session.id OFFSET ${SESSIONS - 1})),
+         begun AS (
+           INSERT INTO session (id, user_id, refresh_digest, client, user_agent, expires_at)
+           SELECT $1, owner.id, $4, $5, $6, now() + '${IDLE}'::interval FROM owner RETURNING ${FIELDS}),
+         event AS (${recording({ id: '$7', userId: 'begun."userId"', kind: `'session_created'`, sessionId: 'begun.id', client: `nullif(begun.client, '')` }, 'begun')})
+       SELECT * FROM begun`,
+      [id, user.id, user.passwordHash, token.digest, currentClient() ?? '', ownName(), uuidv7()],
+    );
+    if (!session) return undefined;
+    this.events.say({ userId: user.id, kind: 'session_created', sessionId: id });
+    return { session, refreshToken: token.text };
   }
 
   /**

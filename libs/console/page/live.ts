@@ -12,6 +12,9 @@ export interface Live<Answer> {
   readonly refresh: () => void;
 }
 
+/** Milliseconds after which what could not be answered is asked again at the latest: whoever waits for a server that was away sees at once that it is back. */
+const AFTER_FAILURE = 5_000;
+
 type Listener = (state: { failure: Failure | undefined; since: number }) => void;
 const listeners = new Set<Listener>();
 let lastAnswer = Date.now();
@@ -53,11 +56,13 @@ export function useLive<Name extends keyof Queries>(
       clearTimeout(timer);
       const mine = (turn += 1);
       const begin = performance.now();
+      let wait = typeof every === 'number' ? Math.min(every, AFTER_FAILURE) : AFTER_FAILURE;
       try {
         const data = await ask(name, JSON.parse(key) as Queries[Name]['input']);
         if (isOver || mine !== turn) return;
         setState({ key, data });
         tell(undefined);
+        wait = typeof every === 'number' ? every : every(performance.now() - begin);
       } catch (error) {
         if (isOver || mine !== turn) return;
         const failure = error instanceof Failure ? error : new Failure(0, String(error));
@@ -65,7 +70,6 @@ export function useLive<Name extends keyof Queries>(
         const isAway = failure.status === 0 || failure.status >= 500;
         tell(isAway ? failure : undefined);
       }
-      const wait = typeof every === 'number' ? every : every(performance.now() - begin);
       if (!document.hidden) timer = setTimeout(look, wait);
     };
     const onVisibility = () => {
