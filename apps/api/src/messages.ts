@@ -1,8 +1,8 @@
 import { durationFromMs, timestampFromDate } from '@bufbuild/protobuf/wkt';
-import { ACCESS_TOKEN_LIFETIME, type Session, type User } from '@app/account';
+import { ACCESS_TOKEN_LIFETIME, type LoggedIn, type Session } from '@app/account';
 
 /** A user as the contract has it. */
-export function userMessage({ username, fullName, email, isEmailVerified, createdAt, roles }: User) {
+export function userMessage({ username, fullName, email, isEmailVerified, createdAt, roles }: LoggedIn['user']) {
   return { username, fullName, email, isEmailVerified, createdAt: timestampFromDate(createdAt), roles };
 }
 

@@ -3,7 +3,7 @@ import { currentSource, identifyCaller, RpcError, sourceOf } from '@app/rpc';
 import { DataSource } from 'typeorm';
 import { PasswordHasher } from './password-hasher.js';
 import { Sessions, type SessionWithToken } from './sessions.js';
-import { User } from './user.entity.js';
+import type { User } from './user.entity.js';
 import { WAITING_TIME } from './waiting-time.js';
 import { WrongGuesses } from './wrong-guesses.js';
 
@@ -19,7 +19,7 @@ const KNOWN = { burst: 20, perMinute: 1 };
 
 /** Somebody who has logged in. */
 export interface LoggedIn extends SessionWithToken {
-  readonly user: User;
+  readonly user: Omit<User, 'requestId' | 'noticeId' | 'noticedAt'>;
 }
 
 /** Logging in, by username or address and password. */
@@ -68,19 +68,17 @@ export class LogIns {
   }
 
   /** Whose login it is, in one statement, whether or not it is anybody's; a waiting sign-up where the address is nobody's yet. */
-  private async find(login: string): Promise<{ user: User | undefined; networks: readonly string[] }> {
+  private async find(login: string): Promise<{ user: LoggedIn['user'] | undefined; networks: readonly string[] }> {
     const column = login.includes('@') ? 'email' : 'username';
-    const { entities, raw } = await this.dataSource.manager
-      .createQueryBuilder(User, 'users')
-      .addSelect('ARRAY(SELECT DISTINCT client FROM session WHERE user_id = users.id AND expires_at > now())', 'networks')
-      .where(`lower(users.${column}) = lower(:login)`)
-      .andWhere('(users.is_email_verified OR users.created_at > now() - CAST(:time AS interval))')
-      .setParameters({ login, time: WAITING_TIME })
-      .orderBy('users.is_email_verified', 'DESC')
-      .addOrderBy('users.created_at', 'DESC')
-      .limit(1)
-      .getRawAndEntities<{ networks: string[] }>();
-    return { user: entities[0], networks: raw[0]?.networks ?? [] };
+    const [found] = await this.dataSource.query<(LoggedIn['user'] & { networks: string[] })[]>(
+      `SELECT id, username, full_name AS "fullName", email, password_hash AS "passwordHash", is_email_verified AS "isEmailVerified",
+         roles, created_at AS "createdAt",
+         ARRAY(SELECT DISTINCT client FROM session WHERE user_id = users.id AND expires_at > now()) AS networks
+       FROM users WHERE lower(${column}) = lower($1) AND (is_email_verified OR created_at > now() - $2::interval)
+       ORDER BY is_email_verified DESC, created_at DESC LIMIT 1`,
+      [login, WAITING_TIME],
+    );
+    return { user: found, networks: found?.networks ?? [] };
   }
 }
 

@@ -57,7 +57,7 @@ export class Sessions {
    * @param user as it was when its password was checked.
    * @returns undefined when the password is another one by now, or the account is gone: who changed it has ended all sessions, this one too.
    */
-  async begin(user: User): Promise<SessionWithToken | undefined> {
+  async begin(user: Pick<User, 'id' | 'passwordHash'>): Promise<SessionWithToken | undefined> {
     const id = uuidv7();
     const token = this.refreshTokens.first(id, randomBytes(32));
     // One statement is a transaction, and one way to the database and back. Whoever changes the password holds the row, and is waited for.
