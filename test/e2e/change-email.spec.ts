@@ -1,12 +1,12 @@
 import { SessionService, UserService } from '@app/contract';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { account, logIn } from '../support/accounts.js';
 import { Code } from '../support/callers.js';
 import { eventually } from '../support/eventually.js';
 import { somebody } from '../support/people.js';
+import { accountByMail, logIn } from '../support/sessions.js';
 import { Waybill } from '../support/waybill.js';
 
-const { changeEmail, changePassword, createUser, requestPasswordReset, resetPassword, verifyEmail } = UserService.method;
+const { changeEmail, changePassword, createUser, deleteUser, requestPasswordReset, resetPassword, verifyEmail } = UserService.method;
 const { createSession } = SessionService.method;
 
 let waybill: Waybill;
@@ -22,8 +22,8 @@ afterAll(async () => {
 
 /** Somebody who is logged in, and what their calls carry. */
 async function loggedIn(transport: 'http' | 'grpc' = 'http') {
-  const person = await account(waybill);
-  return { person, headers: await logIn(waybill[transport], person.username, person.password) };
+  const person = await accountByMail(waybill);
+  return { person, headers: (await logIn(waybill[transport], person)).headers };
 }
 
 /** Somebody who has asked for another address, and the mail with the link. */
@@ -103,15 +103,22 @@ describe.each(['http', 'grpc'] as const)('another address, over %s', (transport)
     expect(waybill.mail.mailsTo(newEmail)).toEqual([]);
   });
 
-  it('is asked for with twenty wrong passwords in a session, and its owner logs in anew', async () => {
+  it('is asked for with twenty wrong passwords in a session, whatever they are given for, and its owner logs in anew', async () => {
     const { person, headers } = await loggedIn(transport);
-    const call = (currentPassword: string, carried = headers) =>
-      waybill[transport].call(changeEmail, { newEmail: somebody().email, currentPassword }, carried);
+    const calls = [
+      (currentPassword: string, carried = headers) =>
+        waybill[transport].call(changeEmail, { newEmail: somebody().email, currentPassword }, carried),
+      (currentPassword: string, carried = headers) =>
+        waybill[transport].call(changePassword, { currentPassword, newPassword: 'a new and better one' }, carried),
+      (currentPassword: string, carried = headers) => waybill[transport].call(deleteUser, { currentPassword }, carried),
+    ];
     const codes: Code[] = [];
-    for (let guess = 0; guess < 21; guess++) codes.push((await call(`guess ${guess}`)).code);
+    for (let guess = 0; guess < 21; guess++) codes.push((await calls[guess % 3]!(`guess ${guess}`)).code);
     expect(codes).toEqual([...Array.from({ length: 20 }, () => Code.INVALID_ARGUMENT), Code.RESOURCE_EXHAUSTED]);
-    expect((await call(person.password)).code).toBe(Code.RESOURCE_EXHAUSTED);
-    expect((await call(person.password, await logIn(waybill[transport], person.username, person.password))).code).toBe(Code.OK);
+    for (const call of calls) {
+      expect(await call(person.password)).toMatchObject({ code: Code.RESOURCE_EXHAUSTED, reason: 'RATE_LIMIT_EXCEEDED' });
+    }
+    expect((await calls[0]!(person.password, (await logIn(waybill[transport], person)).headers)).code).toBe(Code.OK);
   });
 });
 
@@ -119,7 +126,7 @@ describe('a link to a new address', () => {
   it('verifies nothing once it has expired, once another account has the address, or once it was disowned', async () => {
     const [expired, taken, disowned] = [await asked(), await asked(), await asked()];
     await waybill.database.query('UPDATE account_link SET expires_at = now() WHERE email = $1', [expired.newEmail]);
-    const owner = await account(waybill);
+    const owner = await accountByMail(waybill);
     await waybill.database.query('UPDATE users SET email = $2 WHERE username = $1', [owner.username, taken.newEmail.toUpperCase()]);
     expect(await post('/verify-email/not-me', { token: disowned.mail.token })).toEqual([200, 'Nothing was changed']);
     for (const { person, mail } of [expired, taken, disowned]) {
@@ -188,7 +195,7 @@ describe('a link to a new address', () => {
 });
 
 it('whether another account has an address is not told: its owner is, once an hour, and no link is mailed', async () => {
-  const owner = await account(waybill);
+  const owner = await accountByMail(waybill);
   const { person, headers } = await loggedIn();
   const answers = [];
   for (const newEmail of [owner.email, somebody().email, owner.email.toUpperCase()]) {

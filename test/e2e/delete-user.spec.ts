@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { SessionService, UserService } from '@app/contract';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { account, logIn } from '../support/accounts.js';
 import { Code } from '../support/callers.js';
 import { eventually } from '../support/eventually.js';
 import { somebody } from '../support/people.js';
+import { accountByMail, logIn } from '../support/sessions.js';
 import { Waybill } from '../support/waybill.js';
 
 const { changeEmail, createUser, deleteUser, requestPasswordReset, resetPassword, verifyEmail } = UserService.method;
@@ -42,10 +42,10 @@ async function tablesWith(text: string): Promise<string[]> {
 describe.each(['http', 'grpc'] as const)('an account, over %s', (transport) => {
   it('is deleted with all that is personal; its sessions and links end, its owner is told, and only events stay', async () => {
     const letters = [...randomBytes(12)].map((byte) => String.fromCharCode(97 + (byte % 26))).join('');
-    const person = await account(waybill, { ...somebody(), fullName: `Ada ${letters}` });
+    const person = await accountByMail(waybill, { ...somebody(), fullName: `Ada ${letters}` });
     const [here, elsewhere] = [
-      await logIn(waybill[transport], person.username, person.password),
-      await logIn(waybill.http, person.email, person.password),
+      (await logIn(waybill[transport], person)).headers,
+      (await logIn(waybill.http, { ...person, login: person.email })).headers,
     ];
     const newEmail = somebody().email;
     await waybill.http.call(changeEmail, { newEmail, currentPassword: person.password }, here);
@@ -88,8 +88,8 @@ describe.each(['http', 'grpc'] as const)('an account, over %s', (transport) => {
   });
 
   it('is deleted with its password alone, and by whoever is signed in', async () => {
-    const person = await account(waybill);
-    const headers = await logIn(waybill[transport], person.username, person.password);
+    const person = await accountByMail(waybill);
+    const headers = (await logIn(waybill[transport], person)).headers;
     expect((await waybill[transport].call(deleteUser, { currentPassword: person.password })).code).toBe(Code.UNAUTHENTICATED);
     expect(await waybill[transport].call(deleteUser, { currentPassword: 'wrong password' }, headers)).toMatchObject({
       code: Code.INVALID_ARGUMENT,
@@ -100,8 +100,8 @@ describe.each(['http', 'grpc'] as const)('an account, over %s', (transport) => {
 });
 
 it('twenty deletions at the same instant delete once, and mail once', async () => {
-  const person = await account(waybill);
-  const headers = await logIn(waybill.http, person.username, person.password);
+  const person = await accountByMail(waybill);
+  const headers = (await logIn(waybill.http, person)).headers;
   const answers = await Promise.all(
     Array.from({ length: 20 }, (_, index) => waybill.callers[index % 2]!.call(deleteUser, { currentPassword: person.password }, headers)),
   );
@@ -114,8 +114,8 @@ it('twenty deletions at the same instant delete once, and mail once', async () =
 });
 
 it('the last mail goes out although the mail server fails at first, under one Message-ID, and its address is forgotten then', async () => {
-  const person = await account(waybill);
-  const headers = await logIn(waybill.http, person.username, person.password);
+  const person = await accountByMail(waybill);
+  const headers = (await logIn(waybill.http, person)).headers;
   waybill.mail.when(person.email, { refuse: 451, at: 'data' });
   await waybill.grpc.call(deleteUser, { currentPassword: person.password }, headers);
   await eventually(() => waybill.mail.triesTo(person.email).length >= 3);

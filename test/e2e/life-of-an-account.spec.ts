@@ -6,11 +6,11 @@ import { type Browser, type BrowserContext, chromium, type Page } from 'playwrig
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Mailbox, startMailbox } from '../../scripts/stack/mailbox.ts';
 import { freePort } from '../../scripts/stack/ports.ts';
-import { logIn } from '../support/accounts.js';
 import { executablePath, explainMissingBrowser } from '../support/browser.js';
 import { type Caller, Code } from '../support/callers.js';
 import { eventually } from '../support/eventually.js';
 import { somebody } from '../support/people.js';
+import { logIn } from '../support/sessions.js';
 import { Waybill } from '../support/waybill.js';
 
 const { changeEmail, createUser, deleteUser, getUser } = UserService.method;
@@ -103,8 +103,8 @@ describe.skipIf(executablePath === undefined)('the life of an account', () => {
     await click(verifyPage, 'Verify my e-mail address', 'Your e-mail address is verified');
 
     // Logging in, from two places.
-    const laptop = await logIn(http, email, password);
-    const phone = await logIn(grpc, username, password);
+    const laptop = (await logIn(http, { username, login: email, password })).headers;
+    const phone = (await logIn(grpc, { username, password })).headers;
     for (const [caller, headers] of [
       [grpc, laptop],
       [http, phone],
@@ -131,7 +131,7 @@ describe.skipIf(executablePath === undefined)('the life of an account', () => {
     expect((await http.call(createSession, login)).code).toBe(Code.UNAUTHENTICATED);
 
     // Somebody else learns the new password, and takes the account to an address of theirs.
-    const thief = await logIn(grpc, username, newPassword);
+    const thief = (await logIn(grpc, { username, password: newPassword })).headers;
     const theirs = somebody().email;
     expect((await grpc.call(changeEmail, { newEmail: theirs, currentPassword: newPassword }, thief)).code).toBe(Code.OK);
     const changePage = await follow(theirs, 1, 'Confirm your new e-mail address', 'Confirm new e-mail address');
@@ -151,7 +151,7 @@ describe.skipIf(executablePath === undefined)('the life of an account', () => {
     await click(again, 'Set the new password', 'Your password is changed');
 
     // Another address, of one's own free will.
-    const home = await logIn(http, email, lastPassword);
+    const home = (await logIn(http, { username, login: email, password: lastPassword })).headers;
     const newEmail = somebody().email;
     expect((await http.call(changeEmail, { newEmail, currentPassword: lastPassword }, home)).code).toBe(Code.OK);
     const moved = await follow(newEmail, 1, 'Confirm your new e-mail address', 'Confirm new e-mail address');

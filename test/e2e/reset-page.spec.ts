@@ -6,9 +6,10 @@ import { freePort } from '../../scripts/stack/ports.ts';
 import { executablePath, explainMissingBrowser } from '../support/browser.js';
 import { Code } from '../support/callers.js';
 import { somebody } from '../support/people.js';
+import { accountByMail } from '../support/sessions.js';
 import { Waybill } from '../support/waybill.js';
 
-const { createUser, verifyEmail, requestPasswordReset, resetPassword } = UserService.method;
+const { requestPasswordReset, resetPassword } = UserService.method;
 
 explainMissingBrowser('the page for a new password');
 
@@ -25,18 +26,9 @@ beforeAll(async () => {
 });
 afterAll(() => waybill?.close());
 
-/** Somebody who has an account. */
-async function verified() {
-  const person = somebody();
-  expect((await waybill.http.call(createUser, person)).code).toBe(Code.OK);
-  const { token } = await waybill.mail.mailTo(person.email);
-  expect((await waybill.http.call(verifyEmail, { token })).code).toBe(Code.OK);
-  return person;
-}
-
 /** Somebody who was mailed a link for a new password. */
 async function asked() {
-  const person = await verified();
+  const person = await accountByMail(waybill);
   await waybill.http.call(requestPasswordReset, { email: person.email });
   return { person, ...(await waybill.mail.mailTo(person.email, 2)) };
 }
@@ -97,7 +89,7 @@ describe('the pages', () => {
   });
 
   it('mail a link to whoever has an account, and say the same to everybody', async () => {
-    const person = await verified();
+    const person = await accountByMail(waybill);
     const answers = [];
     for (const email of [person.email, ` ${somebody().email} `]) {
       const response = await at('/reset-password/new', form({ email }));
@@ -112,6 +104,14 @@ describe('the pages', () => {
       expect([response.status, page]).toEqual([400, expect.stringContaining('This is not an e-mail address.')]);
       expect(page).not.toContain('<script>');
     }
+  });
+
+  it('let a password manager fill them in, and paste', async () => {
+    const { link, person } = await asked();
+    const page = await (await at(waybill.pathOf(link))).text();
+    expect(page).toContain(`<input type="text" name="username" value="${person.username}" autocomplete="username" readonly hidden>`);
+    expect(page).toMatch(/<input type="password" id="password" name="password"[^>]* autocomplete="new-password"/);
+    expect(page).not.toMatch(/onpaste|<script/i);
   });
 
   it('load nothing, tell nobody, are framed by nobody, and name no path that only this server knows', async () => {
@@ -149,7 +149,7 @@ describe.skipIf(executablePath === undefined)('in a browser', () => {
   }
 
   it('a password is forgotten and replaced, without scripts, from the keyboard, on a small dark screen', async () => {
-    const person = await verified();
+    const person = await accountByMail(waybill);
     const before = await hashOf(person);
     await using visited = await visit({ javaScriptEnabled: false, colorScheme: 'dark', viewport: { width: 320, height: 560 } });
     const { page, requests, complaints } = visited;

@@ -3,12 +3,12 @@ import { readFileSync } from 'node:fs';
 import { SessionService, UserService } from '@app/contract';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { logIn } from '../support/accounts.js';
 import type { Caller } from '../support/callers.js';
 import { type Dispatcher, isAvailable } from '../support/engine.js';
 import { ConsoleClient } from '../support/console.js';
 import { eventually } from '../support/eventually.js';
 import { freePort } from '../../scripts/stack/ports.ts';
+import { logIn } from '../support/sessions.js';
 import { Waybill } from '../support/waybill.js';
 
 const {
@@ -209,7 +209,7 @@ export function describeSecrets(dispatcher: Dispatcher): void {
     /** An address that is changed, and taken back; one that waits for its mail; and an account that is deleted, whose last mail waits. */
     async function anotherAddress(caller: Caller, login: string, secret: Record<string, string>) {
       const password = canaries.newPassword;
-      const headers = { ...secret, ...(await logIn(caller, login, password)) };
+      const headers = { ...secret, ...(await logIn(caller, { username: login, password })).headers };
       const [first, second] = ['1', '2'].map((local) => `${canaries.newEmail}.${local}.${caller.transport}@example.com`) as [
         string,
         string,

@@ -138,6 +138,8 @@ describe.each(['http', 'grpc'] as const)('refreshing, over %s', (transport) => {
   });
 
   it('is over 30 days after the last time, and 90 after the log-in', async () => {
+    const fresh = (await refresh((await begun()).tokens.refreshToken)).response!.session!;
+    expect(fresh.expiresAt!.seconds - fresh.lastUsedAt!.seconds).toBe(BigInt(30 * 86_400));
     const session = await begun();
     await waybill.database.query(
       `UPDATE session SET created_at = now() - interval '70 days', expires_at = now() + interval '1 minute' WHERE id = $1`,

@@ -57,7 +57,10 @@ describe.each(['http', 'grpc'] as const)('logging in, over %s', (transport) => {
       [waiting.email, 'wrong'],
       ["' OR 1=1 --", "' OR 1=1 --"],
     ] as const) {
-      expect(await waybill[transport].call(createSession, { login, password })).toMatchObject(WRONG);
+      const answer = await waybill[transport].call(createSession, { login, password }, from('192.0.2.10'));
+      expect(answer).toMatchObject(WRONG);
+      const line = await waybill.api.line(({ msg, requestId }) => msg === 'call' && requestId === answer.requestId);
+      expect(line).toMatchObject({ rpc: 'account.v1.SessionService/CreateSession', code: 'UNAUTHENTICATED', client: '192.0.2.10' });
     }
     const empty = await waybill[transport].call(createSession, {});
     expect([empty.code, empty.violations.map(({ field }) => field)]).toEqual([Code.INVALID_ARGUMENT, ['login', 'password']]);

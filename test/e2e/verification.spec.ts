@@ -294,6 +294,20 @@ it('links are deleted a day after their time, and not before', async () => {
   expect((await waybill.http.call(verifyEmail, { token: remembered.mail.token })).code).toBe(Code.OK);
 });
 
+it('a link has 256 bits, no two alike, and a quarter of an hour', async () => {
+  const links = await Promise.all([signedUp(), signedUp(), signedUp()]);
+  const tokens = links.map(({ mail }) => mail.token);
+  expect(new Set(tokens).size).toBe(3);
+  for (const token of tokens) expect(Buffer.from(token, 'base64url')).toHaveLength(32);
+  for (const { person } of links) {
+    const [row] = await waybill.database.query<{ seconds: number }>(
+      'SELECT extract(epoch FROM expires_at - created_at)::float8 AS seconds FROM email_verification WHERE email = $1',
+      [person.email],
+    );
+    expect(row!.seconds).toBeCloseTo(900, 0);
+  }
+});
+
 it('an expired link is replaced by asking for another mail', async () => {
   const { person, mail } = await signedUp();
   await waybill.database.query(`UPDATE email_verification SET expires_at = now() - interval '1 s' WHERE email = $1`, [person.email]);

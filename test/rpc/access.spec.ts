@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { clearExtension, create, setExtension } from '@bufbuild/protobuf';
 import { MethodOptionsSchema } from '@bufbuild/protobuf/wkt';
 import { Metadata } from '@grpc/grpc-js';
@@ -41,12 +42,26 @@ it.each([
   ['a token that is nobody’s', 'nobody', Code.UNAUTHENTICATED, 401],
   ['no token', undefined, Code.UNAUTHENTICATED, 401],
 ] as const)('an RPC for operators answers %s on both transports', async (_who, token, code, status) => {
+  const [overGrpc, overHttp] = [randomUUID(), randomUUID()];
   const metadata = new Metadata();
+  metadata.set('x-request-id', overGrpc);
   if (token !== undefined) metadata.set('authorization', `Bearer ${token}`);
   const { error, response } = await harness.grpc(getUser, {}, metadata);
   expect(error?.code ?? Code.OK).toBe(code);
   expect(response?.user?.username).toBe(code === Code.OK ? token : undefined);
-  const answer = await harness.fetch('/v1/users/me', { headers: token === undefined ? {} : { authorization: `Bearer ${token}` } });
+  const answer = await harness.fetch('/v1/users/me', {
+    headers: { 'x-request-id': overHttp, ...(token !== undefined && { authorization: `Bearer ${token}` }) },
+  });
   expect(answer.status).toBe(status);
   await answer.body?.cancel();
+  for (const [requestId, transport] of [
+    [overGrpc, 'grpc'],
+    [overHttp, 'http'],
+  ] as const) {
+    expect((await harness.log.call(requestId)).fields).toMatchObject({
+      rpc: 'account.v1.UserService/GetUser',
+      transport,
+      code: Code[code],
+    });
+  }
 });

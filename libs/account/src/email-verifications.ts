@@ -65,7 +65,11 @@ export class EmailVerifications {
       if (issued) {
         if (issued.userId !== user.id) throw new LinkOfAnother();
         if (issued.usedAt || issued.email !== user.email) return undefined;
-        await manager.query('UPDATE email_verification SET expires_at = now() + $2::interval WHERE id = $1', [id, LIFETIME]);
+        await manager.query('UPDATE email_verification SET token_digest = $2, expires_at = now() + $3::interval WHERE id = $1', [
+          id,
+          tokenDigest(token),
+          LIFETIME,
+        ]);
         return token;
       }
       const [today] = await manager.query<{ links: number }[]>(

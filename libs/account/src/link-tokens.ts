@@ -25,6 +25,13 @@ export function tokenDigest(token: string): Buffer {
   return hash('sha256', token, 'buffer');
 }
 
+/**
+ * SQL that gives a link of an account its time anew, before it is mailed: $1 its
+ * id, $2 the digest of its token, which is another one than before under another
+ * SECRET_KEY, $3 the time as an interval.
+ */
+export const RENEW_LINK = 'UPDATE account_link SET token_digest = $2, expires_at = now() + $3::interval WHERE id = $1';
+
 /** One at a time for an address, until the transaction ends. */
 export async function lockAddress(manager: EntityManager, email: string): Promise<void> {
   await manager.query('SELECT pg_advisory_xact_lock(hashtextextended(lower($1), 0))', [email]);

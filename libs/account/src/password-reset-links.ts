@@ -4,7 +4,7 @@ import { DataSource, type EntityManager } from 'typeorm';
 import { AccountLink } from './account-link.entity.js';
 import { LinkOfAnother } from './link-of-another.js';
 import { RESET_PASSWORD as PURPOSE, VOID_BY_PASSWORD } from './link-purposes.js';
-import { isLinkToken, linkToken, lockAddress, tokenDigest } from './link-tokens.js';
+import { isLinkToken, linkToken, lockAddress, RENEW_LINK, tokenDigest } from './link-tokens.js';
 import { User } from './user.entity.js';
 
 /** How long a link may be used after it was mailed. */
@@ -47,7 +47,7 @@ export class PasswordResetLinks {
       if (issued) {
         if (issued.userId !== user.id) throw new LinkOfAnother();
         if (issued.usedAt || issued.email !== user.email) return undefined;
-        await manager.query('UPDATE account_link SET expires_at = now() + $2::interval WHERE id = $1', [id, LIFETIME]);
+        await manager.query(RENEW_LINK, [id, tokenDigest(token), LIFETIME]);
         return token;
       }
       const [today] = await manager.query<{ links: number; valid: number }[]>(

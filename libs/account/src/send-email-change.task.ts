@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { AccountLink } from './account-link.entity.js';
 import { addressWantedMail, emailChangeMail } from './email-change-mail.js';
 import { CHANGE_EMAIL, CHANGE_LIFETIME } from './link-purposes.js';
-import { linkToken } from './link-tokens.js';
+import { linkToken, RENEW_LINK, tokenDigest } from './link-tokens.js';
 import { mayTellOwner, ownerOf } from './owner-of-address.js';
 import { sendMail } from './send-mail.js';
 
@@ -54,8 +54,8 @@ export class SendEmailChange implements TaskHandler<z.output<typeof payload>> {
       this.logger.warn({ userId: link.userId, links: before!.links }, 'this address has had its links for the day: no mail');
       return undefined;
     }
-    await manager.query('UPDATE account_link SET expires_at = now() + $2::interval WHERE id = $1', [link.id, CHANGE_LIFETIME]);
     const token = linkToken(this.config.SECRET_KEY, CHANGE_EMAIL, link.id);
+    await manager.query(RENEW_LINK, [link.id, tokenDigest(token), CHANGE_LIFETIME]);
     return emailChangeMail(link.email, `${this.config.PUBLIC_URL}/verify-email?token=${token}`);
   }
 }
