@@ -11,6 +11,7 @@ import { DocsController } from './docs.controller.js';
 import { HealthController } from './health.controller.js';
 import { HomeController } from './home.controller.js';
 import { KeysController } from './keys.controller.js';
+import { LinkRequests } from './link-requests.js';
 import { OpenApiController } from './open-api.controller.js';
 import { ResetPageController } from './reset-page.controller.js';
 import { SessionController } from './session.controller.js';
@@ -49,10 +50,7 @@ export class ApiModule {
         VerifyPageController,
         HealthController,
       ],
-      providers: [
-        { provide: Readiness, useExisting: DatabaseReadiness },
-        { provide: SourceLimits, useValue: limits },
-      ],
+      providers: [{ provide: Readiness, useExisting: DatabaseReadiness }, { provide: SourceLimits, useValue: limits }, LinkRequests],
     };
   }
 }

@@ -6,6 +6,7 @@ import { RequestPasswordResetRequestSchema, ResetPasswordRequestSchema } from '@
 import { Code, currentSource, messageFromJson, RpcError } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
 import { textOf } from './form.js';
+import { LinkRequests, retryLater, TOO_MANY } from './link-requests.js';
 import { sendPage } from './page.js';
 import {
   askForResetPage,
@@ -24,6 +25,7 @@ export class ResetPageController {
     private readonly accounts: PasswordResets,
     private readonly config: Config,
     private readonly limits: SourceLimits,
+    private readonly links: LinkRequests,
     private readonly database: DatabaseReadiness,
   ) {}
 
@@ -63,25 +65,12 @@ export class ResetPageController {
 
   @Post('new')
   @HttpCode(200)
-  async mailLink(@Body() body: unknown, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
-    const given = textOf(body, 'email').trim();
-    try {
-      this.limits.links.take(currentSource() ?? '');
-      const { email } = messageFromJson(RequestPasswordResetRequestSchema, { email: given });
-      await this.accounts.request(email);
-      return sendPage(reply, 200, resetLinkSentPage());
-    } catch (error) {
-      if (error instanceof RpcError && error.code === Code.INVALID_ARGUMENT) {
-        return sendPage(reply, 400, askForResetPage(given, 'This is not an e-mail address.'));
-      }
-      if (error instanceof RpcError && error.code === Code.RESOURCE_EXHAUSTED) {
-        return sendPage(tooMany(reply, error), 429, askForResetPage(given, TOO_MANY));
-      }
-      if (this.database.isPassing(error)) {
-        return sendPage(reply, 503, askForResetPage(given, 'That did not work just now. Please try again in a moment.'));
-      }
-      throw error;
-    }
+  mailLink(@Body() body: unknown, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
+    return this.links.answer(body, reply, {
+      again: askForResetPage,
+      sent: resetLinkSentPage,
+      request: (given) => this.accounts.request(messageFromJson(RequestPasswordResetRequestSchema, { email: given }).email),
+    });
   }
 
   /** What a password was refused for: it may not be one, its link is over, or too many are waiting. */
@@ -89,8 +78,8 @@ export class ResetPageController {
     if (error.code === Code.RESOURCE_EXHAUSTED) {
       const account = await this.accounts.find(token);
       return account
-        ? sendPage(tooMany(reply, error), 429, newPasswordPage(token, account.username, TOO_MANY))
-        : sendPage(tooMany(reply, error), 429, invalidResetLinkPage());
+        ? sendPage(retryLater(reply, error), 429, newPasswordPage(token, account.username, TOO_MANY))
+        : sendPage(retryLater(reply, error), 429, invalidResetLinkPage());
     }
     // No password was hashed.
     this.limits.resets.giveBack(source);
@@ -100,10 +89,4 @@ export class ResetPageController {
       ? sendPage(reply, 400, newPasswordPage(token, account.username, `It ${problem}.`))
       : sendPage(reply, 400, invalidResetLinkPage());
   }
-}
-
-const TOO_MANY = 'Too many requests come from your network. Please try again in a minute.';
-
-function tooMany(reply: FastifyReply, error: RpcError): FastifyReply {
-  return reply.header('retry-after', Math.ceil((error.retryDelay ?? 0) / 1_000));
 }

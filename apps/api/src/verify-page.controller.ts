@@ -3,11 +3,11 @@ import { AccountService } from '@app/account';
 import { Config } from '@app/config';
 import { DatabaseReadiness } from '@app/database';
 import { ResendVerificationEmailRequestSchema } from '@app/contract';
-import { Code, currentSource, messageFromJson, RpcError } from '@app/rpc';
+import { Code, messageFromJson, RpcError } from '@app/rpc';
 import type { FastifyReply } from 'fastify';
 import { textOf } from './form.js';
+import { LinkRequests } from './link-requests.js';
 import { sendPage } from './page.js';
-import { SourceLimits } from './source-limits.js';
 import {
   changeDisownedPage,
   confirmChangePage,
@@ -29,7 +29,7 @@ export class VerifyPageController {
   constructor(
     private readonly accounts: AccountService,
     private readonly config: Config,
-    private readonly limits: SourceLimits,
+    private readonly links: LinkRequests,
     private readonly database: DatabaseReadiness,
   ) {}
 
@@ -83,25 +83,12 @@ export class VerifyPageController {
 
   @Post('new')
   @HttpCode(200)
-  async mailLink(@Body() body: unknown, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
-    const given = textOf(body, 'email').trim();
-    try {
-      this.limits.links.take(currentSource() ?? '');
-      const { email } = messageFromJson(ResendVerificationEmailRequestSchema, { email: given });
-      await this.accounts.resendVerificationEmail(email);
-      return sendPage(reply, 200, linkSentPage());
-    } catch (error) {
-      if (error instanceof RpcError && error.code === Code.INVALID_ARGUMENT) {
-        return sendPage(reply, 400, newLinkPage(given, 'This is not an e-mail address.'));
-      }
-      if (error instanceof RpcError && error.code === Code.RESOURCE_EXHAUSTED) {
-        reply.header('retry-after', Math.ceil((error.retryDelay ?? 0) / 1_000));
-        return sendPage(reply, 429, newLinkPage(given, 'Too many requests come from your network. Please try again in a minute.'));
-      }
-      if (this.database.isPassing(error)) {
-        return sendPage(reply, 503, newLinkPage(given, 'That did not work just now. Please try again in a moment.'));
-      }
-      throw error;
-    }
+  mailLink(@Body() body: unknown, @Res({ passthrough: true }) reply: FastifyReply): Promise<string> {
+    return this.links.answer(body, reply, {
+      again: newLinkPage,
+      sent: linkSentPage,
+      request: (given) =>
+        this.accounts.resendVerificationEmail(messageFromJson(ResendVerificationEmailRequestSchema, { email: given }).email),
+    });
   }
 }
