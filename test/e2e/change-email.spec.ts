@@ -123,6 +123,30 @@ describe.each(['http', 'grpc'] as const)('another address, over %s', (transport)
 });
 
 describe('a link to a new address', () => {
+  it('is void once another change is asked for, and stays void once its mail has said "This was not me"', async () => {
+    const { person, headers, mail } = await asked();
+    const right = somebody().email;
+    expect((await waybill.grpc.call(changeEmail, { newEmail: right, currentPassword: person.password }, headers)).code).toBe(Code.OK);
+    for (const caller of waybill.callers)
+      expect((await caller.call(verifyEmail, { token: mail.token })).code).toBe(Code.FAILED_PRECONDITION);
+    const { token } = await waybill.mail.mailTo(right);
+    expect(await post('/verify-email/not-me', { token })).toEqual([200, 'Nothing was changed']);
+    // A worker that was killed after it had sent the mail sends it again.
+    const [link] = await waybill.database.query<{ id: string }>(
+      `SELECT account_link.id FROM account_link JOIN users ON users.id = user_id WHERE username = $1 ORDER BY account_link.id DESC LIMIT 1`,
+      [person.username],
+    );
+    await waybill.database.query(
+      `INSERT INTO task (id, type, queue, payload, options, run_at)
+       VALUES (gen_random_uuid(), 'account.send_email_change', 'critical', jsonb_build_object('linkId', $1::text), '{"maxRetry": 0, "timeout": 30000}', now())`,
+      [link!.id],
+    );
+    await waybill.idle();
+    expect(waybill.mail.mailsTo(right)).toHaveLength(1);
+    expect((await waybill.http.call(verifyEmail, { token })).code).toBe(Code.FAILED_PRECONDITION);
+    expect(await emailOf(person)).toBe(person.email);
+  });
+
   it('verifies nothing once it has expired, once another account has the address, or once it was disowned', async () => {
     const [expired, taken, disowned] = [await asked(), await asked(), await asked()];
     await waybill.database.query('UPDATE account_link SET expires_at = now() WHERE email = $1', [expired.newEmail]);

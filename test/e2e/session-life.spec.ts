@@ -312,6 +312,40 @@ describe('guessing', () => {
     }
   });
 
+  it('counts one login as one, however its letters are written', async () => {
+    const person = await account(waybill);
+    const spelled = [person.email, person.email.toUpperCase(), person.email.replace(/i/g, 'İ'), person.email.replace(/k/g, '\u212a')];
+    const guesses = Array.from({ length: 110 }, (_, index) => guess(index, spelled[index % 2]!, `guess ${index}`, `198.51.100.${index}`));
+    const codes = (await Promise.all(guesses)).map(({ code }) => code);
+    expect(codes.filter((code) => code === Code.RESOURCE_EXHAUSTED)).toHaveLength(10);
+    for (const login of spelled.slice(2).filter((login) => login !== person.email)) {
+      for (const caller of waybill.callers) {
+        // Not even the right password: nobody is called so.
+        const answer = await caller.call(createSession, { login, password: person.password }, from('203.0.113.12'));
+        expect(answer).toMatchObject({ code: Code.UNAUTHENTICATED, reason: 'LOGIN_OR_PASSWORD_WRONG' });
+      }
+    }
+  });
+
+  it('leaves an owner at home where they have logged in before, also once they have logged out', async () => {
+    const person = await account(waybill);
+    const { headers } = await logIn(waybill.grpc, person, from('192.0.2.60'));
+    expect((await waybill.http.call(deleteSession, { sessionId: 'current' }, headers)).code).toBe(Code.OK);
+    const guesses = Array.from({ length: 101 }, (_, index) => guess(index, person.username, `guess ${index}`, `198.51.100.${index}`));
+    expect((await Promise.all(guesses)).filter(({ code }) => code === Code.RESOURCE_EXHAUSTED)).toHaveLength(1);
+    for (const caller of waybill.callers) await logIn(caller, person, from('192.0.2.60'));
+  });
+
+  it('is in the log with the account that it was at', async () => {
+    const person = await account(waybill);
+    const [user] = await waybill.database.query<{ id: string }>('SELECT id FROM users WHERE username = $1', [person.username]);
+    await guess(0, person.username, 'a guess', '198.51.100.7');
+    const line = await waybill.api.line(
+      ({ msg, ...line }) => msg === 'a wrong password was given for this account' && line['userId'] === user!.id,
+    );
+    expect(line).toMatchObject({ client: '198.51.100.7', requestId: expect.any(String) as string });
+  });
+
   it('shuts out nobody who sets a new password by the mail, wherever they are', async () => {
     const person = await account(waybill);
     const guesses = Array.from({ length: 101 }, (_, index) => guess(index, person.username, `guess ${index}`, `198.51.100.${index}`));

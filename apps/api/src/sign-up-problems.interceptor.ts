@@ -1,6 +1,6 @@
 import { type CallHandler, type ExecutionContext, Injectable, type NestInterceptor } from '@nestjs/common';
 import { AccountService } from '@app/account';
-import type { CreateUserRequest } from '@app/contract';
+import { type CreateUserRequest, CreateUserRequestSchema } from '@app/contract';
 import { isTransient } from '@app/postgres';
 import { type FieldViolation, InvalidRequest, RpcError } from '@app/rpc';
 import { catchError, type Observable } from 'rxjs';
@@ -25,7 +25,7 @@ export class SignUpProblems implements NestInterceptor {
   private async problemsBeside({ violations, request }: InvalidRequest): Promise<FieldViolation[]> {
     const wrong = new Set(violations.map(({ field }) => field));
     try {
-      return await this.accounts.problemsOf(request as CreateUserRequest, (field) => !wrong.has(field));
+      return await this.accounts.problemsOf(request as CreateUserRequest, (field) => !wrong.has(CreateUserRequestSchema.field[field].name));
     } catch (error) {
       // What is wrong by the contract can be told without the database.
       if (isTransient(error)) return [];

@@ -91,7 +91,10 @@ export class AccountService {
    */
   async problemsOf(signUp: SignUp, isUsable: (field: keyof SignUp) => boolean): Promise<FieldViolation[]> {
     const holder = isUsable('username') && (await this.findHolder({ username: signUp.username }));
-    const problem = isUsable('password') && (await passwordProblem(signUp.password, signUp));
+    // What the contract refuses may be of any length.
+    const own = (field: 'username' | 'fullName' | 'email') => (isUsable(field) ? signUp[field] : '');
+    const owner = { username: own('username'), fullName: own('fullName'), email: own('email') };
+    const problem = isUsable('password') && (await passwordProblem(signUp.password, owner));
     return [...(holder ? [USERNAME_TAKEN] : []), ...(problem ? [{ field: 'password', description: problem }] : [])];
   }
 
@@ -130,11 +133,11 @@ export class AccountService {
     const passwordHash = await this.passwords.hash(newPassword);
     await this.dataSource.transaction(async (manager) => {
       // A log-in with the old password that is under way waits for this row, or is ended below.
-      const [locked] = await manager.query<object[]>('SELECT FROM users WHERE id = $1 AND password_hash = $2 FOR UPDATE', [
-        userId,
-        user.passwordHash,
-      ]);
-      if (!locked) throw new RpcError(Code.ABORTED, 'the password was changed meanwhile', [], { reason: 'PASSWORD_CHANGED' });
+      const [owner] = await manager.query<Pick<User, 'email' | 'username'>[]>(
+        'SELECT email, username FROM users WHERE id = $1 AND password_hash = $2 FOR UPDATE',
+        [userId, user.passwordHash],
+      );
+      if (!owner) throw new RpcError(Code.ABORTED, 'the password was changed meanwhile', [], { reason: 'PASSWORD_CHANGED' });
       await manager.query('UPDATE users SET password_hash = $2 WHERE id = $1', [userId, passwordHash]);
       await manager.query('UPDATE account_link SET used_at = now() WHERE user_id = $1 AND purpose = ANY ($2) AND used_at IS NULL', [
         userId,
@@ -142,7 +145,7 @@ export class AccountService {
       ]);
       await this.sessions.endAll(manager, userId, { except: sessionId });
       await this.events.record(manager, { userId, kind: 'password_changed', sessionId });
-      await this.notices.mail(manager, user, 'password_changed');
+      await this.notices.mail(manager, owner, 'password_changed');
     });
   }
 

@@ -80,6 +80,11 @@ export class EmailChanges {
       // Gone, or of another password meanwhile: whoever changed it has ended this session.
       if (locked.length === 0) throw RpcError.unauthenticated('this session has ended', { reason: 'SESSION_ENDED' });
       await this.refuseTooMany(manager, user.id);
+      // One at a time: who sees that an address was wrong asks anew, and whoever has the wrong one can do nothing with its link.
+      await manager.query('UPDATE account_link SET used_at = now() WHERE user_id = $1 AND purpose = $2 AND used_at IS NULL', [
+        user.id,
+        CHANGE_EMAIL,
+      ]);
       const id = uuidv7();
       await this.insertLink(manager, { id, userId: user.id, purpose: CHANGE_EMAIL, email: newEmail, lifetime: CHANGE_LIFETIME });
       await this.tasks.distribute(SendEmailChange, { linkId: id }, { manager });
@@ -131,7 +136,7 @@ export class EmailChanges {
     if (!isLinkToken(token)) return false;
     return this.dataSource.transaction(async (manager) => {
       const [voided] = await manager.query<[{ user_id: string }[], number]>(
-        `UPDATE account_link SET expires_at = now() WHERE token_digest = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > now()
+        `UPDATE account_link SET used_at = now() WHERE token_digest = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > now()
          RETURNING user_id`,
         [tokenDigest(token), CHANGE_EMAIL],
       );

@@ -57,6 +57,12 @@ describe('a password', () => {
     expect(await passwordProblem('agent00700', { ...ada, username: 'agent007' })).toBe('must not be your name or address');
   });
 
+  it('is compared without the digits and signs around a name, and with those within it', async () => {
+    const named = { ...ada, fullName: '«Jean-Luc» 2nd' };
+    expect(await passwordProblem('123jean-luc» 2nd!!', named)).toBe('must not be your name or address');
+    expect(await passwordProblem('123jean_luc» 2nd!!', named)).toBeUndefined();
+  });
+
   it('is one text, however its letters were typed, and as long as that', async () => {
     expect(normalisePassword('e\u0301'.repeat(8))).toBe('é'.repeat(8));
     expect(await passwordProblem('e\u0301'.repeat(7), ada)).toBe('must be at least 8 characters');

@@ -51,7 +51,7 @@ function fold(text: string): string {
   return text.normalize('NFKC').toLowerCase();
 }
 
-/** Without the digits and signs around it. */
+/** Without the digits and signs around it: from the first letter to the last. In linear time, which a pattern of what is to go would not take. */
 function core(text: string): string {
-  return text.replace(/^[^\p{L}]+|[^\p{L}\p{M}]+$/gu, '');
+  return /\p{L}(?:.*[\p{L}\p{M}])?/su.exec(text)?.[0] ?? '';
 }

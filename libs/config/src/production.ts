@@ -59,7 +59,7 @@ export function productionProblems(given: Environment): string[] {
       problems.push('PUBLIC_URL: must be https: in production, because links carry a secret');
   }
   if (DATABASE_URL !== undefined && URL.canParse(DATABASE_URL) && !isDatabaseHere(DATABASE_URL)) {
-    if (!new URL(DATABASE_URL).searchParams.has('sslmode'))
+    if (!new URL(DATABASE_URL).searchParams.get('sslmode'))
       problems.push('DATABASE_URL: says nothing of TLS; add sslmode=verify-full, or sslmode=disable where the network is trusted');
   }
   // With a scheme it says whether.

@@ -134,6 +134,8 @@ export async function startConsole(config: Config, tasks: TaskConsole): Promise<
 
 /** Lets operators in. */
 class Door {
+  private readonly logger = new Logger('Console');
+
   constructor(
     private readonly sessions: Sessions,
     private readonly guesses: Guesses,
@@ -155,8 +157,9 @@ class Door {
       reply.header('retry-after', seconds);
       return again(429, `Too many wrong passwords came from your address. Try again in ${seconds} s.`);
     }
-    const isRight = this.sessions.isPassword(password);
-    if (!isRight || username !== USER_NAME) return again(401, 'The user name or the password is wrong.');
+    const isRight = this.sessions.isPassword(password) && username === USER_NAME;
+    this.logger[isRight ? 'log' : 'warn']({ client: request.ip }, isRight ? 'an operator has logged in' : 'a wrong password was given');
+    if (!isRight) return again(401, 'The user name or the password is wrong.');
     this.guesses.giveBack(request.ip);
     return reply
       .setCookie(
