@@ -3,7 +3,7 @@ import { Config } from '@app/config';
 import { startConsole } from '@app/console';
 import type { TaskConsole } from '@app/tasks';
 import type { FastifyInstance } from 'fastify';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { ConsoleClient, postLogIn } from '../support/console.js';
 import { freePort } from '../../scripts/stack/ports.ts';
 
@@ -104,6 +104,15 @@ describe('the log-in', () => {
     expect(await ada.command('pauseQueue', { queue: 'default' })).toMatchObject({ who: 'Ada <b>' });
     const somebody = await ConsoleClient.logIn(origin, PASSWORD);
     expect(await somebody.ask('session', {})).toEqual({ who: 'operator', readOnly: false });
+  });
+
+  it('is in the log, with the address of whoever came and no word of what was typed, good and bad', async ({ onTestFinished }) => {
+    const [log, warn] = [vi.spyOn(Logger.prototype, 'log'), vi.spyOn(Logger.prototype, 'warn')];
+    onTestFinished(() => vi.restoreAllMocks());
+    expect((await logIn('a guess')).status).toBe(401);
+    expect((await logIn(PASSWORD)).status).toBe(303);
+    expect(warn.mock.calls).toEqual([[{ client: '127.0.0.1' }, 'a wrong password was given']]);
+    expect(log.mock.calls).toEqual([[{ client: '127.0.0.1' }, 'an operator has logged in']]);
   });
 
   it('shows what was typed, and runs nothing of it', async () => {

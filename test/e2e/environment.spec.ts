@@ -142,6 +142,11 @@ describe.concurrent('in production', () => {
     for (let turn = 0; turn < 1_000; turn++) Config.parse({ ...environment, SECRET_KEY: randomBytes(32).toString('base64') });
   });
 
+  it.each(['', '?sslmode='])('a database elsewhere whose URL ends in "%s" says nothing of TLS', async (query) => {
+    const environment = { ...(await production()), DATABASE_URL: `postgres://x:y@db.example.com/z${query}` };
+    expect(() => Config.parse(environment, 'app')).toThrow('DATABASE_URL: says nothing of TLS');
+  });
+
   it('what is said so is taken: a link to this machine, and hops without TLS', async () => {
     const said = [
       { PUBLIC_URL: 'http://localhost:8080' },
