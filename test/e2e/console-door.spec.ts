@@ -108,7 +108,7 @@ describe('the log-in', () => {
 
   it('is in the log, with the address of whoever came and no word of what was typed, good and bad', async ({ onTestFinished }) => {
     const [log, warn] = [vi.spyOn(Logger.prototype, 'log'), vi.spyOn(Logger.prototype, 'warn')];
-    onTestFinished(() => vi.restoreAllMocks());
+    onTestFinished(() => void vi.restoreAllMocks());
     expect((await logIn('a guess')).status).toBe(401);
     expect((await logIn(PASSWORD)).status).toBe(303);
     expect(warn.mock.calls).toEqual([[{ client: '127.0.0.1' }, 'a wrong password was given']]);
