@@ -97,7 +97,8 @@ describe.skipIf(executablePath === undefined)('the life of an account', () => {
 
     // Signing up, and proving that the address is one's own.
     expect((await http.call(createUser, person)).code).toBe(Code.OK);
-    expect((await grpc.call(createSession, login)).code).toBe(Code.FAILED_PRECONDITION);
+    expect((await grpc.call(createSession, { login: username, password })).code).toBe(Code.FAILED_PRECONDITION);
+    expect((await grpc.call(createSession, login)).code).toBe(Code.UNAUTHENTICATED);
     const verifyPage = await follow(email, 1, 'Confirm your e-mail address', 'Confirm e-mail address');
     await verifyPage.getByText(username).waitFor();
     await click(verifyPage, 'Verify my e-mail address', 'Your e-mail address is verified');

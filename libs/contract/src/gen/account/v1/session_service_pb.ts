@@ -317,10 +317,11 @@ export const SessionService: GenService<{
    * hundred already.
    *
    * Errors: UNAUTHENTICATED, always the same one and after the same time, when
-   * there is no such person or the password is not theirs; FAILED_PRECONDITION
-   * when both are right and the address is not verified; RESOURCE_EXHAUSTED when
-   * too many come from the caller's network, or too many wrong passwords came for
-   * this person from networks where they are not signed in.
+   * there is no such person, the password is not theirs, or the address that is
+   * given is not verified; FAILED_PRECONDITION when username and password are
+   * right and the address is not verified; RESOURCE_EXHAUSTED when too many come
+   * from the caller's network, or too many wrong passwords came for this person
+   * from networks where they are not at home.
    *
    * @generated from rpc account.v1.SessionService.CreateSession
    */
