@@ -9,7 +9,9 @@ import { DataSource, type EntityManager } from 'typeorm';
 import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { HookFailed } from '../../libs/tasks/src/declare/errors.js';
+import { CLAIM } from '../../libs/tasks/src/ledger/claims.js';
 import { Ledger, PURGE } from '../../libs/tasks/src/ledger/ledger.js';
+import { TasksPool } from '../../libs/tasks/src/ledger/tasks-pool.js';
 import { Changes } from '../../libs/tasks/src/operate/changes.js';
 import { createEngine, type TestEngine } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
@@ -118,6 +120,31 @@ it('deletes many in one statement that was planned while the ledger was empty, a
   // By nested loops it is fifty million comparisons.
   expect(performance.now() - begin).toBeLessThan(1_500);
   expect(await engine.database.query('SELECT FROM task WHERE id = ANY($1)', [rows.map(({ id }) => id)])).toEqual([]);
+});
+
+it('goes on claiming where it was, and reads nothing of what is done again while a snapshot keeps it', async () => {
+  const pool = app.get(TasksPool, { strict: false });
+  // By one statement: all are due at the same time.
+  await insert(3_000, 'pending');
+  const holder = new pg.Client({ connectionString: engine.database.url });
+  await holder.connect();
+  try {
+    await holder.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+    await holder.query('SELECT FROM task LIMIT 1');
+    const claim = ['default', 1, 1, 2_900, '-infinity', '00000000-0000-0000-0000-000000000000'];
+    const done = await pool.rows<{ id: string; runAt: string }>(CLAIM, claim);
+    const last = done.at(-1)!;
+    await pool.change('DELETE FROM task WHERE id = ANY($1)', [done.map(({ id }) => id)]);
+    const next = ["'default'", '1', '2', '10', `'${last.runAt}'`, `'${last.id}'`];
+    const sql = next.reduce((text, value, index) => text.replaceAll(`$${index + 1}`, value), CLAIM);
+    const plan = await pool.rows<{ 'QUERY PLAN': string }>(`EXPLAIN (ANALYZE, BUFFERS) ${sql}`);
+    const lines = plan.map((line) => line['QUERY PLAN']);
+    const read = lines.slice(lines.findIndex((line) => line.includes('using task_ready'))).find((line) => line.includes('Buffers:'));
+    // Each entry is a block at least: it is 2,900 for a claim that begins at the start.
+    expect(Number(/hit=(\d+)/.exec(read!)![1])).toBeLessThan(200);
+  } finally {
+    await holder.end();
+  }
 });
 
 it('purges what has had its time along an index, one process at a time', async () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { ClaimedTask, Release } from '../ledger/claims.js';
+import type { ClaimedTask, Cursor, Release } from '../ledger/claims.js';
 import { QuarantineSlot } from './quarantine-slot.js';
 import { QueueClaims } from './queue-claims.js';
 import { StartOrder } from './start-order.js';
@@ -9,6 +9,7 @@ const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resol
 
 interface Row {
   id: string;
+  place: number;
   /** The worker and the number of its claim, while it is claimed. */
   claim: { worker: number; number: number } | undefined;
   running: boolean;
@@ -24,20 +25,25 @@ class FakeLedger {
   worker = 1;
   latency = 3;
   isAlone = false;
+  /** How many claims began at the start of the queue. */
+  rewinds = 0;
   private number = 0;
   private made = 0;
 
   readonly claims = {
     nextNumber: () => ++this.number,
-    claim: async (_queue: string, worker: number, number: number, size: number) => {
+    claim: async (_queue: string, worker: number, number: number, size: number, cursor?: Cursor) => {
+      if (!cursor) this.rewinds += 1;
+      const isNext = (row: Row) => row.place >= Number(cursor?.id ?? 0) && !this.isClaimed(row);
       const fate = this.fates.shift() ?? 'answered';
       await wait(this.latency / 2);
-      const rows = fate === 'failed' ? [] : [...this.rows.values()].filter((row) => !this.isClaimed(row)).slice(0, size);
+      const rows = fate === 'failed' ? [] : [...this.rows.values()].filter(isNext).slice(0, size);
       for (const row of rows) row.claim = { worker, number };
       const tasks = rows.map(({ id }) => ({ id, claimedBy: worker, delivery: number, quarantined: false }) as ClaimedTask);
       await wait(this.latency / 2);
       if (fate !== 'answered') throw new Error(`the answer is ${fate}`);
-      return { tasks, lost: 0, alone: this.isAlone, cursor: undefined };
+      const last = rows.at(-1);
+      return { tasks, lost: 0, alone: this.isAlone, cursor: last && { runAt: 'now', id: `${last.place}` } };
     },
     claimQuarantined: () => Promise.resolve(undefined),
     isAlone: async () => {
@@ -58,8 +64,9 @@ class FakeLedger {
 
   add(count: number): void {
     for (let n = 0; n < count; n++) {
-      const id = `task ${this.made++}`;
-      this.rows.set(id, { id, claim: undefined, running: false });
+      const place = this.made++;
+      const id = `task ${place}`;
+      this.rows.set(id, { id, place, claim: undefined, running: false });
     }
   }
 
@@ -226,5 +233,22 @@ describe('the claims of a queue', () => {
     }
     await advance(within);
     expect(claimedOf(ledger)).toEqual([]);
+  });
+
+  it.each([
+    ['quick', 4, 4_000, 12, 17],
+    ['slow, since dead entries are there to be read', 40, 4_000, 4, 6],
+    ['very slow', 2_000, 20_000, 3, 4],
+  ])('begin at the start of a queue that is never empty for a part of the time only: claims are %s', async (_name, latency, during, least, most) => {
+    const { ledger, queue, ask, finish, asking, running } = createProcess();
+    ledger.latency = latency;
+    ledger.add(20_000);
+    queue.wake();
+    for (let begun = performance.now(); performance.now() < begun + during; await advance(5)) {
+      if (running.length > 0) finish();
+      if (asking.count < 5) void ask();
+    }
+    expect(ledger.rewinds).toBeGreaterThanOrEqual(least);
+    expect(ledger.rewinds).toBeLessThanOrEqual(most);
   });
 });

@@ -1,5 +1,5 @@
 import { faultPoint } from '@app/faults';
-import type { ClaimedTask, Claims, Release } from '../ledger/claims.js';
+import type { ClaimedTask, Claims, Cursor, Release } from '../ledger/claims.js';
 import type { QuarantineSlot } from './quarantine-slot.js';
 import type { StartOrder } from './start-order.js';
 
@@ -28,8 +28,12 @@ const CALM = 200;
 const PAUSE = 100;
 /** The least time between two claims while they bring something. Milliseconds. */
 const GAP = 2;
-/** How often at least a claim begins at the start of the queue. Milliseconds. */
-const REWIND_INTERVAL = 250;
+/**
+ * How long after a claim that began at the start of the queue the next one does so:
+ * this many times what it took, so that dead entries are read for a part of the time
+ * only, within these bounds. Milliseconds.
+ */
+const REWIND = { times: 20, least: 250, most: 5_000 };
 
 /** What {@link QueueClaims} needs of its surroundings. */
 export interface Surroundings {
@@ -73,7 +77,7 @@ interface Held {
  * would read them all. Tasks that became visible behind that point (a transaction
  * that committed late, a task that was given back) are found by the claims that
  * begin at the start, as every one does that follows one which brought less than
- * was asked for, and at least one in {@link REWIND_INTERVAL} ms.
+ * was asked for, and by and by others ({@link REWIND}).
  */
 export class QueueClaims {
   private held: Held[] = [];
@@ -94,8 +98,9 @@ export class QueueClaims {
   private alarm: NodeJS.Timeout | undefined;
   private holdTimer: NodeJS.Timeout | undefined;
   private gapTimer: NodeJS.Timeout | undefined;
-  private cursor: string | undefined;
-  private rewoundAt = 0;
+  private cursor: Cursor | undefined;
+  /** Until when claims go on behind the cursor. */
+  private rewindAt = 0;
   private claimedAt = 0;
   private brought = 0;
   private begun = 0;
@@ -289,8 +294,7 @@ export class QueueClaims {
     await this.undoLost();
     const now = performance.now();
     this.ahead = this.countAhead(now);
-    const isRewound = this.cursor === undefined || now - this.rewoundAt > REWIND_INTERVAL;
-    if (isRewound) this.rewoundAt = now;
+    const isRewound = this.cursor === undefined || now >= this.rewindAt;
     const size = Math.max(1, this.askers.length + this.ahead - this.held.length);
     const { wakes } = this;
     const claim = { worker: worker(), number: claims.nextNumber() };
@@ -302,6 +306,7 @@ export class QueueClaims {
       throw error;
     }
     this.took = performance.now() - now;
+    if (isRewound) this.rewindAt = now + Math.min(REWIND.most, Math.max(REWIND.least, REWIND.times * this.took));
     await faultPoint('claims.after-claim');
     this.brought = batch.tasks.length;
     this.hold = batch.alone ? HOLD_ALONE : HOLD;

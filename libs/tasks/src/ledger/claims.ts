@@ -38,7 +38,14 @@ export interface ClaimedBatch {
   /** Whether there is no worker but this one; undefined when it met no row. */
   alone: boolean | undefined;
   /** Where it ended, as {@link Claims.claim} takes it. */
-  cursor: string | undefined;
+  cursor: Cursor | undefined;
+}
+
+/** A place in a queue. The id belongs to it, since tasks that one statement wrote are all due at the same time. */
+export interface Cursor {
+  /** As Postgres writes it. */
+  runAt: string;
+  id: string;
 }
 
 /** How a claim is given up whose task is still to run. */
@@ -51,7 +58,7 @@ export interface Release {
 }
 
 /** The start of a queue. */
-const BEGINNING = '-infinity';
+const BEGINNING: Cursor = { runAt: '-infinity', id: '00000000-0000-0000-0000-000000000000' };
 
 /** A claim of a worker that is no more is void. */
 export const UNCLAIMED = `(claimed_by IS NULL OR claimed_by NOT IN (SELECT id FROM task_worker))`;
@@ -67,11 +74,11 @@ const COLUMNS = `id, type, queue, payload::text AS payload, version, options, re
 
 /**
  * Claims up to $4 tasks of the queue $1 that are due, those first that have been so
- * for the longest time, for the worker $2 under the number $3, from $5 on. It
+ * for the longest time, for the worker $2 under the number $3, from ($5, $6) on. It
  * writes no indexed column, so that it is an update within the page. Those whose
  * worker was lost are not claimed: it only puts them into quarantine.
  */
-const CLAIM = `
+export const CLAIM = `
   WITH claimed AS (
     UPDATE task SET
       claimed_by = CASE WHEN claimed_by IS NULL THEN $2::int END,
@@ -79,10 +86,10 @@ const CLAIM = `
       delivery = CASE WHEN claimed_by IS NULL THEN $3::int ELSE delivery END, ${TAKE_OVER}
     WHERE id = ANY(ARRAY(
       SELECT id FROM task
-      WHERE state = 'pending' AND NOT quarantined AND queue = $1 AND run_at <= now() AND run_at >= $5::timestamptz AND ${UNCLAIMED} AND ${NOT_PAUSED}
+      WHERE state = 'pending' AND NOT quarantined AND queue = $1 AND run_at <= now() AND (run_at, id) >= ($5::timestamptz, $6::uuid) AND ${UNCLAIMED} AND ${NOT_PAUSED}
       ORDER BY run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED))
     RETURNING ${COLUMNS}, run_at)
-  SELECT *, run_at::text AS cursor, (${ALONE}) AS alone FROM claimed ORDER BY claimed.run_at, id`;
+  SELECT *, run_at::text AS "runAt", (${ALONE}) AS alone FROM claimed ORDER BY claimed.run_at, id`;
 
 /** Claims one task that is in quarantine. That it had been claimed there before is a crash of whoever ran it. */
 const CLAIM_QUARANTINED = `
@@ -133,15 +140,16 @@ export class Claims {
 
   /** @param cursor where to begin: where an earlier claim has ended. */
   async claim(queue: string, worker: number, number: number, size: number, cursor = BEGINNING): Promise<ClaimedBatch> {
-    const rows = await this.pool.rows<ClaimedTask & { claimedBy: number | null; cursor: string; alone: boolean }>(
+    const rows = await this.pool.rows<ClaimedTask & { claimedBy: number | null; runAt: string; alone: boolean }>(
       CLAIM,
-      [queue, worker, number, size, cursor],
+      [queue, worker, number, size, cursor.runAt, cursor.id],
       this.pool.relaxed,
     );
     const tasks = rows.filter(({ claimedBy }) => claimedBy !== null);
     this.telemetry.claimed(queue, tasks.length);
     this.telemetry.crashed(queue, rows.length - tasks.length);
-    return { tasks, lost: rows.length - tasks.length, alone: rows[0]?.alone, cursor: rows.at(-1)?.cursor };
+    const last = rows.at(-1);
+    return { tasks, lost: rows.length - tasks.length, alone: last?.alone, cursor: last && { runAt: last.runAt, id: last.id } };
   }
 
   async claimQuarantined(queue: string, worker: number, number: number): Promise<ClaimedTask | undefined> {
