@@ -21,10 +21,7 @@ describe('Config', () => {
       WORKER_SHUTDOWN_TIMEOUT: 10_000,
       QUEUE_WEIGHTS: {
         strict: false,
-        queues: [
-          { name: 'critical', weight: 10, min: 0 },
-          { name: 'default', weight: 5, min: 0 },
-        ],
+        queues: { critical: { weight: 10, min: 0 }, default: { weight: 5, min: 0 } },
       },
     });
   });
@@ -168,10 +165,7 @@ describe('parseQueueWeights', () => {
   it('reads weights, reservations and strictness', () => {
     expect(parseQueueWeights('strict:critical=10:min=2, default=5')).toEqual({
       strict: true,
-      queues: [
-        { name: 'critical', weight: 10, min: 2 },
-        { name: 'default', weight: 5, min: 0 },
-      ],
+      queues: { critical: { weight: 10, min: 2 }, default: { weight: 5, min: 0 } },
     });
   });
 

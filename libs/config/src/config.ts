@@ -151,7 +151,7 @@ const schema = z
       .regex(/^[a-z.-]+:[a-z]+(@\d+)?(,[a-z.-]+:[a-z]+(@\d+)?)*$/, { message: 'must be point:action or point:action@pass' })
       .optional(),
   })
-  .refine((config) => config.QUEUE_WEIGHTS.queues.reduce((sum, queue) => sum + queue.min, 0) <= config.WORKER_CONCURRENCY, {
+  .refine((config) => Object.values(config.QUEUE_WEIGHTS.queues).reduce((sum, { min }) => sum + min, 0) <= config.WORKER_CONCURRENCY, {
     path: ['QUEUE_WEIGHTS'],
     message: 'reserves more slots than WORKER_CONCURRENCY has',
     when: ({ issues }) => issues.length === 0,
@@ -219,12 +219,10 @@ export class Config {
 
   /** What the task engine is told. */
   get tasks() {
-    const { strict, queues } = this.QUEUE_WEIGHTS;
     return {
       database: { url: this.DATABASE_URL },
       ...(this.REDIS_ADDRESS !== undefined && { redis: { url: this.REDIS_ADDRESS, prefix: this.REDIS_PREFIX } }),
-      queues: Object.fromEntries(queues.map(({ name, weight, min }) => [name, { weight, min }])),
-      strict,
+      ...this.QUEUE_WEIGHTS,
       concurrency: this.WORKER_CONCURRENCY,
       shutdownTimeout: this.WORKER_SHUTDOWN_TIMEOUT,
     };

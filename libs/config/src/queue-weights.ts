@@ -1,17 +1,9 @@
-/** What one queue may use of a worker's slots. */
-export interface QueueShare {
-  readonly name: string;
-  /** Its part of the slots under load, relative to the other queues' weights. */
-  readonly weight: number;
-  /** Slots that no other queue may take. */
-  readonly min: number;
-}
-
-/** How the queues of a worker share its slots. */
+/** How the queues of a worker share its slots, as the task engine is told. */
 export interface QueueWeights {
   /** In strict mode a queue runs only while every queue of more weight is empty. */
   readonly strict: boolean;
-  readonly queues: readonly QueueShare[];
+  /** By its name, a queue's weight relative to the others', and the slots that no other queue may take. */
+  readonly queues: Readonly<Record<string, { readonly weight: number; readonly min: number }>>;
 }
 
 const QUEUE = /^([a-z][a-z0-9_-]{0,62})=(\d{1,6})(?::min=(\d{1,4}))?$/;
@@ -24,14 +16,14 @@ const QUEUE = /^([a-z][a-z0-9_-]{0,62})=(\d{1,6})(?::min=(\d{1,4}))?$/;
  */
 export function parseQueueWeights(text: string): QueueWeights {
   const strict = text.startsWith('strict:');
-  const queues = (strict ? text.slice('strict:'.length) : text).split(',').map((part) => {
+  const queues: Record<string, { weight: number; min: number }> = {};
+  for (const part of (strict ? text.slice('strict:'.length) : text).split(',')) {
     const match = QUEUE.exec(part.trim());
     if (!match) throw new Error(`"${part.trim()}" is not name=weight or name=weight:min=slots`);
     const [, name = '', weight, min = '0'] = match;
     if (Number(weight) === 0) throw new Error(`the weight of "${name}" must be at least 1`);
-    return { name, weight: Number(weight), min: Number(min) };
-  });
-  const twice = queues.find((queue, index) => queues.findIndex((q) => q.name === queue.name) < index);
-  if (twice) throw new Error(`"${twice.name}" is given twice`);
+    if (Object.hasOwn(queues, name)) throw new Error(`"${name}" is given twice`);
+    queues[name] = { weight: Number(weight), min: Number(min) };
+  }
   return { strict, queues };
 }

@@ -71,8 +71,8 @@ const admin = app.get(TaskAdmin, { strict: false });
 const recorded = async () => {
   if (process.env['BENCH_LEDGER'] !== 'none') await app.get(Completions, { strict: false }).recorded();
 };
-const pause = () => Promise.all(config.QUEUE_WEIGHTS.queues.map(({ name }) => admin.pause(name)));
-const resume = () => Promise.all(config.QUEUE_WEIGHTS.queues.map(({ name }) => admin.resume(name)));
+const pause = () => Promise.all(Object.keys(config.QUEUE_WEIGHTS.queues).map((name) => admin.pause(name)));
+const resume = () => Promise.all(Object.keys(config.QUEUE_WEIGHTS.queues).map((name) => admin.resume(name)));
 for (const { worker } of app.get<Map<string, QueueProcessor>>(QUEUE_PROCESSORS, { strict: false }).values())
   worker.on('completed', () => tally.done());
 
