@@ -53,7 +53,7 @@ export async function createEngine(dispatcher: Dispatcher, options: { database?:
         imports: [
           ConfigModule.forRoot(config),
           LoggingModule.forRoot('test'),
-          DatabaseModule.forRoot('waybill-worker', config.workerPoolSize),
+          DatabaseModule.forRoot('waybill-worker', { poolSize: config.workerPoolSize }),
           TasksModule.forRoot({ role: 'process', ...config.tasks, middleware }),
         ],
         providers: tasks,

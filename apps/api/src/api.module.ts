@@ -32,7 +32,7 @@ export class ApiModule {
       imports: [
         ConfigModule.forRoot(config),
         LoggingModule.forRoot('api', () => ({ requestId: currentRequestId() })),
-        DatabaseModule.forRoot('waybill-api'),
+        DatabaseModule.forRoot('waybill-api', { keepsPlans: true }),
         TasksModule.forRoot({ role: 'distribute', ...config.tasks, correlationId: currentRequestId }),
         AccountModule,
         ReadinessModule.forRoot(migrations),

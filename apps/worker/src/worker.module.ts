@@ -35,7 +35,7 @@ export class WorkerModule {
       imports: [
         ConfigModule.forRoot(config),
         LoggingModule.forRoot(role),
-        DatabaseModule.forRoot(`waybill-${role}`, role === 'worker' ? config.workerPoolSize : undefined),
+        DatabaseModule.forRoot(`waybill-${role}`, role === 'worker' ? { poolSize: config.workerPoolSize } : {}),
         TasksModule.forRoot({ role: role === 'worker' ? 'process' : 'admin', ...config.tasks, version, middleware: [logFields] }),
         MailModule,
         AccountModule,

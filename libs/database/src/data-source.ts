@@ -8,11 +8,24 @@ const CONNECT_TIMEOUT = 5_000;
 /** How much later than the server's own limit we stop waiting for the answer to a statement: it ends waits that the server can no longer answer. */
 const QUERY_GRACE = 2_000;
 
+/** How an app uses its database. */
+export interface DatabaseUse {
+  /** How many connections there are at most; default: DATABASE_POOL_SIZE. */
+  readonly poolSize?: number;
+  /**
+   * Whether a statement's plan may be kept for other values, for an app whose
+   * statements all read few rows along an index: planning costs them more than the
+   * reading. Default: each is planned for the values at hand, since a search over
+   * many rows has no plan that is good for all values.
+   */
+  readonly keepsPlans?: boolean;
+}
+
 /** The options of the apps' data source; every wait for the server has a bound. */
 export function dataSourceOptions(
   config: Config,
   applicationName: string,
-  poolSize: number = config.DATABASE_POOL_SIZE,
+  { poolSize = config.DATABASE_POOL_SIZE, keepsPlans = false }: DatabaseUse = {},
 ): PostgresDataSourceOptions {
   return {
     type: 'postgres',
@@ -23,9 +36,8 @@ export function dataSourceOptions(
     extra: {
       keepAlive: true,
       Client: PoolClient,
-      // Statements are prepared, but planned for the values at hand: a general plan made while the ledger was empty reads all of it.
-      // (One without values has a general plan all the same; the relay's claim sees to it that this reads along an index.)
-      options: '-c plan_cache_mode=force_custom_plan',
+      // A plan that is kept may have been made while the table was empty, and would read all of it later if it did not go along an index.
+      options: keepsPlans ? '-c plan_cache_mode=auto -c enable_seqscan=off' : '-c plan_cache_mode=force_custom_plan',
       statement_timeout: config.DATABASE_STATEMENT_TIMEOUT,
       query_timeout: config.DATABASE_STATEMENT_TIMEOUT + QUERY_GRACE,
       idle_in_transaction_session_timeout: 60_000,

@@ -7,7 +7,7 @@ import type pg from 'pg';
 import { DataSource } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { untilUsable } from './database-check.js';
-import { dataSourceOptions } from './data-source.js';
+import { type DatabaseUse, dataSourceOptions } from './data-source.js';
 
 /** How long the queries under way may take to end when the app does. Milliseconds. */
 const CLOSE_TIMEOUT = 2_000;
@@ -26,15 +26,14 @@ class AppDataSource extends DataSource {
 export class DatabaseModule {
   /**
    * @param applicationName how the connections show in `pg_stat_activity`.
-   * @param poolSize how many there are at most; default: DATABASE_POOL_SIZE.
    */
-  static forRoot(applicationName = 'waybill', poolSize?: number): DynamicModule {
+  static forRoot(applicationName = 'waybill', use?: DatabaseUse): DynamicModule {
     return TypeOrmModule.forRootAsync({
       inject: [Config],
       useFactory: async (config: Config) => {
         await untilUsable(config);
         // Nest's own attempts are for a database that is lost in this very moment.
-        return { ...dataSourceOptions(config, applicationName, poolSize), autoLoadEntities: true };
+        return { ...dataSourceOptions(config, applicationName, use), autoLoadEntities: true };
       },
       dataSourceFactory: async (options) => {
         const dataSource = await new AppDataSource(options!).initialize();
