@@ -42,7 +42,10 @@ export function describeConsole(dispatcher: Dispatcher): void {
       ]);
       // A task that waits for its retry is to be looked at meanwhile.
       await waybill.retryQuickly(600_000);
-      browser = await chromium.launch({ executablePath: executablePath!, args: ['--no-sandbox'] });
+      browser = await chromium.launch({
+        executablePath: executablePath!,
+        args: ['--no-sandbox', '--host-resolver-rules=MAP console.example 127.0.0.1'],
+      });
       context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
       context.setDefaultTimeout(20_000);
       page = await watched(context);
@@ -198,11 +201,59 @@ export function describeConsole(dispatcher: Dispatcher): void {
     });
 
     itOfThePage('says what it cannot read of an address, and does not search for the half of it', async () => {
-      for (const query of ['state=bogus', 'olderThan=abc', 'foo=1']) {
+      const nothing = (query: string) => `The address asks for "${query}", which is nothing that can be searched for.`;
+      for (const [query, told] of [
+        ...['state=bogus', 'olderThan=abc', 'olderThan=1e999', 'foo=1'].map((query) => [query, nothing(query)] as const),
+        ['type=%20', nothing('type= ')] as const,
+        ['state=dead&state=completed', 'The address asks for "state" more than once.'] as const,
+      ]) {
         await open(`/tasks?${query}`);
-        await page.getByText(`The address asks for "${query}", which is nothing that can be searched for.`).waitFor();
+        await page.getByText(told).waitFor();
         expect(await page.getByRole('button', { name: /all$/ }).count()).toBe(0);
       }
+    });
+
+    itOfThePage('tells people of an address that leads nowhere', async () => {
+      await open('/tasks/abc');
+      await page.getByText('The ledger has no task abc').waitFor();
+      await open('/nosuch/page');
+      await page.getByRole('heading', { name: 'There is no such page' }).waitFor();
+      // The browser logs that the document was a 404.
+      expect(problems.splice(0)).toEqual([expect.stringContaining('404')]);
+    });
+
+    itOfThePage('looks again soon, whatever the way to the worker has taken, and at once when it is told to', async () => {
+      let asked = 0;
+      await page.route('**/api/search?*', async (route) => {
+        asked += 1;
+        const answer = await route.fetch();
+        if (asked === 1) await new Promise((resolve) => setTimeout(resolve, 500));
+        await route.fulfill({ response: answer });
+      });
+      await open('/tasks?type=nobody.has-this');
+      await page.getByText('No task matches.').waitFor();
+      await waybill.database.query(
+        `INSERT INTO task (id, type, queue, payload, options, state, reason, error, finished_at)
+         VALUES (gen_random_uuid(), 'nobody.has-this', 'default', '{}', '{"maxRetry": 0, "timeout": 60000}', 'dead', 'retry skipped', 'no', now())`,
+      );
+      await page.locator('tbody a[href^="/tasks/"]').waitFor({ timeout: 10_000 });
+      const before = asked;
+      await page.getByRole('button', { name: 'Search', exact: true }).click();
+      await eventually(() => asked > before, 2_000);
+      await page.unroute('**/api/search?*');
+      await waybill.database.query(`DELETE FROM task WHERE type = 'nobody.has-this'`);
+    });
+
+    itOfThePage('lets an operator in who comes by a name, without TLS', async () => {
+      const stranger = await browser.newContext();
+      const tab = await stranger.newPage();
+      await tab.goto(`${origin.replace('127.0.0.1', 'console.example')}/login`);
+      await tab.getByLabel('Password').fill(PASSWORD);
+      await tab.getByRole('button', { name: 'Log in' }).click();
+      await tab.getByRole('heading', { name: 'Overview' }).waitFor();
+      await tab.getByRole('button', { name: 'Log out' }).click();
+      await tab.getByLabel('Password').waitFor();
+      await stranger.close();
     });
 
     itOfThePage('shows what a hostile task holds, and runs nothing of it', async () => {
@@ -267,6 +318,18 @@ export function describeConsole(dispatcher: Dispatcher): void {
       expect(await page.getByRole('article').count(), 'what was known stays').toBeGreaterThan(0);
       await page.unroute('**/api/**');
       await page.getByText('The worker cannot be reached.').waitFor({ state: 'detached' });
+      // A database that is away: what needs none is answered, and says nothing of the rest.
+      await page.route('**/api/workers*', (route) => route.fulfill({ status: 503, json: { message: 'the database does not answer' } }));
+      const banner = page.getByText(/^The database does not answer\. What you see is of /);
+      await banner.waitFor();
+      const told = await banner.innerText();
+      const session = page.waitForResponse('**/api/session*');
+      await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
+      await session;
+      await page.waitForResponse('**/api/workers*');
+      expect(await banner.innerText()).toBe(told);
+      await page.unroute('**/api/workers*');
+      await banner.waitFor({ state: 'detached' });
       // The browser logs each request that was cut off.
       problems.splice(0);
 
@@ -366,6 +429,31 @@ export function describeConsole(dispatcher: Dispatcher): void {
         await confirm('Delete');
         await page.getByText(new RegExp(`${id}: `)).waitFor();
         expect(await row(id)).toMatchObject({ state: 'dead', failures: 7 });
+      });
+
+      itOfThePage('and leaves the keyboard where it was', async () => {
+        const focus = () => page.evaluate(`[document.activeElement.tagName, document.activeElement.innerText.slice(0, 6)].join(' ')`);
+        const { id } = await buried();
+        await open(`/tasks/${id}`);
+        await page.getByRole('button', { name: 'Delete', exact: true }).focus();
+        await page.keyboard.press('Enter');
+        await page.getByRole('dialog').waitFor();
+        await page.keyboard.press('Escape');
+        await page.getByRole('dialog').waitFor({ state: 'detached' });
+        expect(await focus()).toBe('BUTTON Delete');
+        await page.keyboard.press('Enter');
+        await confirm('Delete');
+        await page.getByRole('dialog').waitFor({ state: 'detached' });
+        await eventually(async () => (await row(id)) === undefined);
+        await page.getByText('The ledger has no task').waitFor();
+        expect(await focus()).not.toMatch(/^BODY/);
+        await open('/');
+        await page.getByRole('button', { name: 'Pause default', exact: true }).focus();
+        await page.keyboard.press('Enter');
+        await page.getByRole('button', { name: 'Resume default', exact: true }).waitFor();
+        expect(await focus()).not.toMatch(/^BODY/);
+        await press('Resume default');
+        await page.getByRole('button', { name: 'Pause default', exact: true }).waitFor();
       });
 
       it('on chosen tasks, and tells of each that has changed meanwhile', async () => {

@@ -40,7 +40,14 @@ export function BulkDialog({ kind, search, onClose, onBegun }: BulkDialogProps) 
   const [rate, setRate] = useState('');
   const key = JSON.stringify(search);
   useEffect(() => {
-    command('plan', { kind, search: JSON.parse(key) as TaskSearch }).then(setPlan, (error: Failure) => setProblem(error.message));
+    let isOver = false;
+    setPlan(undefined);
+    setProblem(undefined);
+    command('plan', { kind, search: JSON.parse(key) as TaskSearch }).then(
+      (plan) => !isOver && setPlan(plan),
+      (error: Failure) => !isOver && setProblem(error.message),
+    );
+    return () => void (isOver = true);
   }, [kind, key]);
   const begin = async () => {
     if (!plan) return false;

@@ -26,7 +26,8 @@ async function call(path: string, init: RequestInit): Promise<unknown> {
   const begin = Date.now();
   let response: Response;
   try {
-    response = await fetch(path, { ...init, signal: AbortSignal.timeout(PATIENCE) });
+    // Whole: an address that holds a name and a password is none that a path could be added to.
+    response = await fetch(new URL(path, location.origin), { ...init, signal: AbortSignal.timeout(PATIENCE) });
   } catch (error) {
     throw new Failure(0, (error as Error).name === 'TimeoutError' ? 'the worker does not answer in time' : 'the worker cannot be reached');
   }

@@ -1,11 +1,11 @@
 import { render } from 'preact';
-import { useEffect } from 'preact/hooks';
+import { useLayoutEffect } from 'preact/hooks';
 import { LocationProvider, Route, Router, useLocation } from 'preact-iso/router';
 import { ActionsPage } from './actions.js';
 import { DeadPage } from './dead.js';
-import { useConnection, useLive } from './live.js';
+import { useOutage, useLive } from './live.js';
 import { OverviewPage } from './overview.js';
-import { Empty, Heading, sentence, SessionContext, Toasts, useSession, Waiting } from './parts.js';
+import { Empty, focusPage, Heading, sentence, SessionContext, Toasts, useSession, Waiting } from './parts.js';
 import { SchedulesPage } from './schedules.js';
 import { TaskStoryPage } from './task.js';
 import { TasksPage } from './tasks.js';
@@ -28,7 +28,8 @@ const KEY_PATIENCE = 1_500;
 /** Keys that lead to a page: g and then its first letter; / leads into the first field of a search. */
 function useKeys(): void {
   const { route } = useLocation();
-  useEffect(() => {
+  // Before the page is painted: whoever sees it can use them.
+  useLayoutEffect(() => {
     let began = 0;
     const onKey = (event: KeyboardEvent) => {
       const target = event.target as HTMLElement;
@@ -53,7 +54,7 @@ function useKeys(): void {
 function Bar() {
   const { path } = useLocation();
   const { who, readOnly } = useSession();
-  const { failure } = useConnection();
+  const isAway = useOutage() !== undefined;
   const isCurrent = (page: string) => (page === '/' ? path === '/' : path === page || path.startsWith(`${page}/`));
   return (
     <header class="bar">
@@ -73,7 +74,7 @@ function Bar() {
           ))}
         </nav>
         <div class="who">
-          <span class={failure ? 'pulse away' : 'pulse'}>{failure ? 'away' : 'live'}</span>
+          <span class={isAway ? 'pulse away' : 'pulse'}>{isAway ? 'away' : 'live'}</span>
           {readOnly && <span class="badge">read-only</span>}
           <span class="name" title={who}>
             {who}
@@ -88,12 +89,14 @@ function Bar() {
 }
 
 function Away() {
-  const { failure, since } = useConnection();
+  const outage = useOutage();
   return (
     <div class="away" role="status" aria-live="polite">
-      {failure && (
+      {outage && (
         <p class="notice bad">
-          {sentence(failure.message)} What you see is of {timeOfDay(new Date(since).toISOString())}; it is asked for again until it comes.
+          {sentence(outage.failure.message)}{' '}
+          {outage.since !== undefined && `What you see is of ${timeOfDay(new Date(outage.since).toISOString())}. `}
+          It is asked for again until it comes.
         </p>
       )}
     </div>
@@ -121,7 +124,7 @@ function Pages() {
       <Bar />
       <main class="page" id="main" tabIndex={-1}>
         <Away />
-        <Router onRouteChange={() => document.getElementById('main')?.focus({ preventScroll: true })}>
+        <Router onRouteChange={focusPage}>
           <Route path="/" component={OverviewPage} />
           <Route path="/tasks" component={TasksPage} />
           <Route path="/tasks/:id" component={TaskStoryPage} />

@@ -1,5 +1,5 @@
 import { type ComponentChildren, createContext } from 'preact';
-import { useContext, useEffect, useId, useRef, useState } from 'preact/hooks';
+import { useContext, useEffect, useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { Count, OperatorState, TaskSearch } from '@app/tasks';
 import { command, Failure } from './client.js';
 import type { Commands, SessionView, Wire } from '../src/api.js';
@@ -15,6 +15,11 @@ export function useTitle(title: string): void {
   useEffect(() => {
     document.title = `${title} · Waybill console`;
   }, [title]);
+}
+
+/** Gives the page the focus. */
+export function focusPage(): void {
+  document.getElementById('main')?.focus({ preventScroll: true });
 }
 
 /** A time, as its distance from now; the time itself is its title. */
@@ -159,8 +164,18 @@ interface ActionProps {
 export function Action({ children, onClick, kind, compact, disabled, label }: ActionProps) {
   const { readOnly } = useSession();
   const [busy, setBusy] = useState(false);
+  const button = useRef<HTMLButtonElement>(null);
+  // What it acted on may be gone now, and the button with it: the keyboard goes on in the page, and not at its beginning.
+  useLayoutEffect(
+    () => () => {
+      if (button.current && document.activeElement === button.current) focusPage();
+    },
+    [],
+  );
   if (readOnly) return null;
+  const isOff = busy || disabled === true;
   const press = async () => {
+    if (isOff) return;
     setBusy(true);
     try {
       await onClick();
@@ -170,9 +185,11 @@ export function Action({ children, onClick, kind, compact, disabled, label }: Ac
   };
   return (
     <button
+      ref={button}
       type="button"
       class={`${kind ?? ''} ${compact ? 'compact' : ''}`.trim() || undefined}
-      disabled={busy || disabled}
+      // Not `disabled`, which would take the focus away from it while it is busy.
+      aria-disabled={isOff}
       aria-label={label}
       onClick={press}
     >
@@ -203,13 +220,22 @@ export function Dialog({ title, children, verb, danger, disabled, onConfirm, onC
     event.preventDefault();
     setBusy(true);
     try {
-      if (await onConfirm()) onClose();
+      // Closing gives the focus back to what has opened it.
+      if (await onConfirm()) element.current?.close();
     } finally {
       setBusy(false);
     }
   };
   return (
-    <dialog ref={element} aria-labelledby={heading} onClose={onClose}>
+    <dialog
+      ref={element}
+      aria-labelledby={heading}
+      onClose={() => {
+        // What has opened it may be gone by now.
+        if (document.activeElement === document.body) focusPage();
+        onClose();
+      }}
+    >
       <form method="dialog" onSubmit={confirm}>
         <h2 id={heading}>{title}</h2>
         {children}

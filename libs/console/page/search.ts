@@ -18,12 +18,14 @@ export function searchLink(search: TaskSearch): string {
 }
 
 /** What an address asks for that cannot be read, in a sentence; undefined when all of it can: half of a search would find more than was meant. */
-export function misreadOf(query: Readonly<Record<string, string>>): string | undefined {
-  for (const [name, value] of Object.entries(query)) {
-    if (name === 'after' || (TEXTS as readonly string[]).includes(name)) continue;
-    if (name === 'state' ? (STATES as readonly string[]).includes(value) : (AGES as readonly string[]).includes(name) && Number(value) > 0)
-      continue;
-    return `The address asks for "${name}=${value}", which is nothing that can be searched for.`;
+export function misreadOf(query: URLSearchParams): string | undefined {
+  const search = searchOf(Object.fromEntries(query));
+  for (const [name, value] of query) {
+    if (query.getAll(name).length > 1) return `The address asks for "${name}" more than once.`;
+    // A field of the form that was left empty asks for nothing.
+    if (name !== 'after' && value !== '' && !Object.hasOwn(search, name)) {
+      return `The address asks for "${name}=${value}", which is nothing that can be searched for.`;
+    }
   }
   return undefined;
 }

@@ -9,7 +9,9 @@ import { misreadOf, searchLink, searchOf, STATES } from './search.js';
 import { many, timeOfDay } from './words.js';
 
 /** A search that reads task by task is asked again so rarely that it costs less than a hundredth of the time: one of a second, every 150 s. Milliseconds. */
-const searchAgain = (took: number) => Math.max(5_000, took * 150);
+const searchAgain = ({ took }: { took: number }) => Math.min(150_000, Math.max(5_000, took * 150));
+/** From which on a list says of when it is, since it is asked for so rarely. Milliseconds. */
+const RARELY = 10_000;
 const NAMES_AGAIN = 60_000;
 
 const AGES = [
@@ -34,8 +36,8 @@ const ALL_KINDS = ['redrive', 'run now', 'cancel', 'delete'] as const;
 
 /** Searches the tasks, and acts on those that were chosen, or on all that match. */
 export function TasksPage() {
-  const { query } = useLocation();
-  const misread = misreadOf(query);
+  const { query, url } = useLocation();
+  const misread = misreadOf(new URL(url, location.origin).searchParams);
   if (misread === undefined) return <Found query={query} />;
   return (
     <>
@@ -43,7 +45,7 @@ export function TasksPage() {
       <p class="notice bad" role="alert">
         {misread}
       </p>
-      <SearchForm search={searchOf(query)} />
+      <SearchForm search={searchOf(query)} onSame={() => undefined} />
     </>
   );
 }
@@ -51,7 +53,7 @@ export function TasksPage() {
 function Found({ query }: { query: Record<string, string> }) {
   const search = searchOf(query);
   const after = query['after'];
-  const { data, failure, refresh } = useLive('search', { search, ...(after !== undefined && { after }) }, searchAgain);
+  const { data, at, failure, refresh } = useLive('search', { search, ...(after !== undefined && { after }) }, searchAgain);
   const [chosen, setChosen] = useState<ReadonlyMap<string, Wire<TaskRow>>>(new Map());
   const [asked, setAsked] = useState<TaskActionKind>();
   const [begun, setBegun] = useState<readonly number[]>([]);
@@ -65,11 +67,12 @@ function Found({ query }: { query: Record<string, string> }) {
       return new Map([...before].map(([id, task]) => [id, seen.get(id) ?? task]));
     });
   }, [data]);
+  const isRare = data !== undefined && at !== undefined && searchAgain(data) > RARELY;
   const kinds = search.state === undefined ? ALL_KINDS : FITTING[search.state];
   return (
     <>
       <Heading title="Tasks" />
-      <SearchForm key={key} search={search} />
+      <SearchForm key={key} search={search} onSame={refresh} />
       {begun.map((id) => (
         <Progress key={id} id={id} onEnd={refresh} />
       ))}
@@ -88,8 +91,9 @@ function Found({ query }: { query: Record<string, string> }) {
             />
             {data.tasks.length === 0 && data.searchedTo === undefined && <Empty>No task matches.</Empty>}
             {data.tasks.length > 0 && <TaskTable tasks={data.tasks} chosen={chosen} onChoose={setChosen} order={data.order} />}
-            {(data.next !== undefined || after !== undefined || data.searchedTo !== undefined) && (
+            {(data.next !== undefined || after !== undefined || data.searchedTo !== undefined || isRare) && (
               <div class="body row">
+                {isRare && <span class="dim">As of {timeOfDay(new Date(at).toISOString())}.</span>}
                 {data.searchedTo !== undefined && (
                   <span>
                     {data.tasks.length === 0 ? 'Nothing found yet. ' : ''}Searched up to {timeOfDay(data.searchedTo)}.
@@ -127,7 +131,7 @@ function Found({ query }: { query: Record<string, string> }) {
   );
 }
 
-function SearchForm({ search }: { search: TaskSearch }) {
+function SearchForm({ search, onSame }: { search: TaskSearch; onSame: () => void }) {
   const { route } = useLocation();
   const { data: names } = useLive('names', {}, NAMES_AGAIN);
   const submit = (event: SubmitEvent) => {
@@ -141,7 +145,9 @@ function SearchForm({ search }: { search: TaskSearch }) {
       ...(relation === 'younger' && { youngerThan: age! }),
     };
     if (query['group'] === '') delete query['group'];
-    route(searchLink(searchOf(query)));
+    const link = searchLink(searchOf(query));
+    if (link === searchLink(search)) onSame();
+    route(link);
   };
   const age =
     search.olderThan !== undefined ? `older ${search.olderThan}` : search.youngerThan !== undefined ? `younger ${search.youngerThan}` : '';
@@ -219,13 +225,14 @@ interface BulkProps {
 /** The buttons above the list: for the chosen tasks, or where none is, for all that match. */
 function Bulk({ chosen, kinds, onAskAll, onDone }: BulkProps) {
   const { readOnly } = useSession();
-  const [confirming, setConfirming] = useState<TaskActionKind>();
+  // As they were when the question was put: what changes meanwhile is told of.
+  const [confirming, setConfirming] = useState<{ kind: TaskActionKind; tasks: readonly Wire<TaskRow>[] }>();
   if (readOnly) return null;
   const fitting = (kind: TaskActionKind) => [...chosen.values()].filter(({ state }) => FITTING[state].includes(kind));
-  const act = async (kind: TaskActionKind) => {
-    const tasks = fitting(kind).map(({ id, seen }) => ({ id, seen }));
-    const result = await perform('act', { kind, tasks });
-    if (result) tellResult(kind, result);
+  const act = async (kind: TaskActionKind, tasks: readonly Wire<TaskRow>[]) => {
+    const result = await perform('act', { kind, tasks: tasks.map(({ id, seen }) => ({ id, seen })) });
+    if (!result) return false;
+    tellResult(kind, result);
     onDone();
     return true;
   };
@@ -238,7 +245,7 @@ function Bulk({ chosen, kinds, onAskAll, onDone }: BulkProps) {
               key={kind}
               compact
               kind={isDestructive(kind) ? 'danger' : undefined}
-              onClick={() => (isDestructive(kind) ? setConfirming(kind) : act(kind))}
+              onClick={() => (isDestructive(kind) ? setConfirming({ kind, tasks: fitting(kind) }) : act(kind, fitting(kind)))}
             >
               {VERBS[kind]} {many(fitting(kind).length, 'task')}
             </Action>
@@ -250,13 +257,13 @@ function Bulk({ chosen, kinds, onAskAll, onDone }: BulkProps) {
           ))}
       {confirming && (
         <Dialog
-          title={`${VERBS[confirming]} ${many(fitting(confirming).length, 'task')}`}
-          verb={VERBS[confirming]}
+          title={`${VERBS[confirming.kind]} ${many(confirming.tasks.length, 'task')}`}
+          verb={VERBS[confirming.kind]}
           danger
-          onConfirm={() => act(confirming)}
+          onConfirm={() => act(confirming.kind, confirming.tasks)}
           onClose={() => setConfirming(undefined)}
         >
-          <p>{confirming === 'delete' ? 'They are gone for good.' : 'They will not run; the signal of a handler that runs aborts.'}</p>
+          <p>{confirming.kind === 'delete' ? 'They are gone for good.' : 'They will not run; the signal of a handler that runs aborts.'}</p>
         </Dialog>
       )}
     </header>

@@ -78,7 +78,11 @@ export class ConsoleApi {
         input: z.strictObject({ search, after: text.optional() }),
         answer: ({ search, after }) => tasks.search(search, { after }),
       },
-      task: { input: z.strictObject({ id }), answer: async ({ id }) => (await tasks.page(id)) ?? null },
+      // Whatever stands in the address: what is no id is found nowhere.
+      task: {
+        input: z.strictObject({ id: text }),
+        answer: async ({ id: given }) => (id.safeParse(given).success ? ((await tasks.page(given)) ?? null) : null),
+      },
       schedules: { input: nothing, answer: () => tasks.listSchedules() },
       action: { input: z.strictObject({ id: number }), answer: async ({ id }) => (await tasks.action(id)) ?? null },
       actions: { input: z.strictObject({ before: number.optional() }), answer: ({ before }) => tasks.listActions({ before }) },

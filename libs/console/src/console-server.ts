@@ -26,7 +26,8 @@ const HEADERS = {
   'cross-origin-resource-policy': 'same-origin',
   'x-frame-options': 'DENY',
   'x-content-type-options': 'nosniff',
-  'referrer-policy': 'no-referrer',
+  // By none at all a browser would say of our own forms, too, that they come from nowhere ({@link isSameOrigin}).
+  'referrer-policy': 'same-origin',
   'x-robots-tag': 'noindex',
   'cache-control': 'no-store',
 };
@@ -90,7 +91,11 @@ export async function startConsole(config: Config, tasks: TaskConsole): Promise<
     if (status === 500) logger.error({ err: error }, message);
     return reply.code(status).send({ message });
   });
-  server.setNotFoundHandler((_request, reply) => reply.code(404).send({ message: 'there is no such page' }));
+  server.setNotFoundHandler((request, reply) => {
+    // Whoever has come by a wrong address is told so by the page.
+    if (request.headers.accept?.includes('text/html') && door.sessionOf(request)) return html(reply.code(404), SHELL);
+    return reply.code(404).send({ message: 'there is no such page' });
+  });
 
   server.get<{ Params: { name: string } }>('/assets/:name', (request, reply) => assets.send(request.params.name, request, reply));
   server.get<{ Querystring: { next?: string } }>('/login', (request, reply) =>

@@ -244,7 +244,7 @@ describe('the claims of a queue', () => {
     ledger.latency = latency;
     ledger.add(20_000);
     queue.wake();
-    for (let begun = performance.now(); performance.now() < begun + during; await advance(5)) {
+    for (const begun = performance.now(); performance.now() < begun + during; await advance(5)) {
       if (running.length > 0) finish();
       if (asking.count < 5) void ask();
     }

@@ -207,7 +207,8 @@ export async function searchTasks(
 ): Promise<SearchPage> {
   if (!Number.isSafeInteger(limit) || limit < 1 || limit > MOST_ON_PAGE) throw new Refused(`a page has from 1 to ${MOST_ON_PAGE} tasks`);
   const walk = new Walk(dataSource, search);
-  const until = performance.now() + BUDGET;
+  const begin = performance.now();
+  const until = begin + BUDGET;
   const ids: string[] = [];
   let from = after === undefined ? undefined : positionOf(after);
   let size = limit + 1;
@@ -234,8 +235,9 @@ export async function searchTasks(
     }
     size = Math.min(SLICE, size * 4);
   }
+  const took = Math.round(performance.now() - begin);
   const tasks = await findRows(dataSource, ids);
-  return { tasks, order: walk.order, ...(next !== undefined && { next }), ...(searchedTo && { searchedTo }) };
+  return { tasks, order: walk.order, took, ...(next !== undefined && { next }), ...(searchedTo && { searchedTo }) };
 }
 
 /** The first that match, at most 10,000 of them, and how many do: as far as a second goes, or else the `whole`. */

@@ -183,6 +183,8 @@ export interface SearchPage {
   searchedTo?: Date;
   /** In which order: dead and completed tasks by when they ended, the newest first; ready and delayed ones by when they run, the first first; any others the newest first. */
   order: 'ended' | 'runs' | 'created';
+  /** How long it took to find them, in milliseconds: who asks again and again can ask the more rarely. */
+  took: number;
 }
 
 /** What happened to a task, in the order in which it did; what is to come is last. */
