@@ -201,6 +201,27 @@ describe.each(['http', 'grpc'] as const)('sessions, over %s', (transport) => {
   });
 });
 
+describe('a change of an account as JSON', () => {
+  it('names what is wrong within a message, and takes a mask in both spellings', async () => {
+    const { headers } = await logIn(waybill.http, await account(waybill));
+    const patch = async (query: string, body: object) => {
+      const response = await waybill.fetch(`/v1/users/me${query}`, {
+        method: 'PATCH',
+        headers: { ...headers, 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+      const answer = (await response.json()) as { user?: { fullName: string }; details?: { fieldViolations?: object[] }[] };
+      return answer.user?.fullName ?? answer.details?.find(({ fieldViolations }) => fieldViolations)?.fieldViolations;
+    };
+    expect(await patch('', { fullName: 'Ada', full_name: 'Grace' })).toEqual([
+      { field: 'user.fullName', description: 'is given twice, in both of its spellings' },
+    ]);
+    expect(await patch('', { fullName: 5 })).toEqual([{ field: 'user.fullName', description: 'must be a string' }]);
+    expect(await patch('?update_mask=full_name', { fullName: 'Ada Byron' })).toBe('Ada Byron');
+    expect(await patch('?updateMask=fullName', { fullName: 'Ada King' })).toBe('Ada King');
+  });
+});
+
 describe.each(['http', 'grpc'] as const)('an account, over %s', (transport) => {
   const caller = () => waybill[transport];
 

@@ -4,9 +4,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Code } from '../support/callers.js';
 import { eventually } from '../support/eventually.js';
 import { somebody } from '../support/people.js';
+import { logIn } from '../support/sessions.js';
 import { Waybill } from '../support/waybill.js';
 
-const { createUser, verifyEmail, resendVerificationEmail } = UserService.method;
+const { createUser, deleteUser, verifyEmail, resendVerificationEmail } = UserService.method;
 
 let waybill: Waybill;
 beforeAll(async () => {
@@ -134,6 +135,38 @@ it('twenty clicks at the same instant all succeed, as does every later one, and 
   answers.push(await click(0), await click(1));
   for (const { response } of answers) expect(response?.user).toMatchObject({ email: person.email, isEmailVerified: true });
   expect(await stored()).toEqual(written);
+});
+
+it('clicks that verify an account, that disown it and that delete it wait for each other, and none fails', async () => {
+  const deadlocks = async () => {
+    const [row] = await waybill.database.query<{ deadlocks: string }>(
+      'SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()',
+    );
+    return row!.deadlocks;
+  };
+  const before = await deadlocks();
+  const post = async (path: string, token: string) =>
+    (await waybill.fetch(path, { method: 'POST', body: new URLSearchParams({ token }) })).status;
+  for (let round = 0; round < 8; round++) {
+    const { mail } = await signedUp();
+    const clicks = Array.from({ length: 12 }, (_, index) => post(index % 2 ? '/verify-email' : '/verify-email/not-me', mail.token));
+    for (const status of await Promise.all(clicks)) expect([200, 400]).toContain(status);
+  }
+  for (let round = 0; round < 3; round++) {
+    const { person, mail } = await verified();
+    const { headers } = await logIn(waybill.http, person);
+    const deletion = waybill.http.call(deleteUser, { currentPassword: person.password }, headers);
+    const clicks: Promise<number>[] = [];
+    let isOver = false;
+    void deletion.finally(() => (isOver = true));
+    while (!isOver) {
+      clicks.push(post('/verify-email', mail.token));
+      await clicks.at(-5);
+    }
+    expect((await deletion).code).toBe(Code.OK);
+    for (const status of await Promise.all(clicks)) expect([200, 400]).toContain(status);
+  }
+  expect(await deadlocks()).toBe(before);
 });
 
 describe('several sign-ups for one address', () => {

@@ -79,7 +79,7 @@ export function verifiedPage(username: string, appUrl: string): string {
 export function invalidLinkPage(): string {
   return page(
     'This link is no longer valid',
-    'A link works for 15 minutes, and only if it was copied as a whole. You can ask for a new one.',
+    'A link works for 15 minutes, and only if it was copied as a whole. You can ask for a new one; for a change of address, ask for it again in your account.',
     linkButton('verify-email/new', 'Get a new link'),
   );
 }

@@ -9,6 +9,7 @@ import {
   type JsonValue,
   ScalarType,
 } from '@bufbuild/protobuf';
+import { protoCamelCase } from '@bufbuild/protobuf/reflect';
 import { httpOption, type HttpRule } from '@app/contract';
 import { RpcError } from './rpc-error.js';
 
@@ -223,5 +224,11 @@ function singleValue(field: DescField | undefined, text: string): JsonValue {
     (field?.scalar ?? (field?.message?.typeName === 'google.protobuf.BoolValue' ? ScalarType.BOOL : undefined)) === ScalarType.BOOL;
   if (isBool && (text === 'true' || text === 'false')) return text === 'true';
   if (field?.enum && /^-?\d+$/.test(text)) return Number(text);
+  // ProtoJSON knows the names of a mask in one spelling alone; whoever takes a field's name from the proto means the same.
+  if (field?.message?.typeName === 'google.protobuf.FieldMask')
+    return text
+      .split(',')
+      .map((path) => protoCamelCase(path))
+      .join(',');
   return text;
 }

@@ -49,33 +49,47 @@ export function messageFromBinary<Desc extends DescMessage>(desc: Desc, bytes: U
  * @throws RpcError INVALID_ARGUMENT, with every violation, wrong types included.
  */
 export function messageFromJson<Desc extends DescMessage>(desc: Desc, json: JsonObject): MessageShape<Desc> {
-  const accepted: JsonObject = {};
   const violations: FieldViolation[] = [];
+  const accepted = readablePart(desc, json, '', violations);
+  const message = readJson(desc, accepted);
+  // Each field can be read by itself: what is left to clash are the members of a oneof.
+  if (!message) throw RpcError.invalidArgument([...violations, ...oneofClashes(desc, accepted)]);
+  return valid(desc, message, violations);
+}
+
+/** What can be read of a message. @param parent the path to it. @param violations what cannot is added here. */
+function readablePart(desc: DescMessage, json: JsonObject, parent: string, violations: FieldViolation[]): JsonObject {
+  const accepted: JsonObject = {};
   const given = new Map<DescField, string>();
+  const pathOf = ({ name }: DescField) => (parent === '' ? name : `${parent}.${name}`);
   for (const [key, value] of Object.entries(json)) {
     const field = desc.fields.find(({ name, jsonName }) => name === key || jsonName === key);
     if (!field) continue;
     if (given.has(field)) {
-      violations.push({ field: field.name, description: 'is given twice, in both of its spellings' });
+      violations.push({ field: pathOf(field), description: 'is given twice, in both of its spellings' });
       continue;
     }
     given.set(field, key);
     accepted[key] = value;
   }
-  let message = readJson(desc, accepted);
-  if (!message) {
-    // Field by field, because the decoder stops at the first field that it cannot read.
-    for (const [field, key] of given) {
-      const value = accepted[key]!;
-      if (readJson(desc, { [key]: value })) continue;
-      violations.push({ field: field.name, description: typeViolation(field, value) });
-      delete accepted[key];
+  if (readJson(desc, accepted)) return accepted;
+  // Field by field, because the decoder stops at the first field that it cannot read.
+  for (const [field, key] of given) {
+    const value = accepted[key]!;
+    if (readJson(desc, { [key]: value })) continue;
+    if (field.fieldKind === 'message' && !isWellKnown(field.message) && isObject(value)) {
+      const part = readablePart(field.message, value, pathOf(field), violations);
+      accepted[key] = part;
+      if (readJson(desc, { [key]: part })) continue;
     }
-    message = readJson(desc, accepted);
-    // Each field can be read by itself: what is left to clash are the members of a oneof.
-    if (!message) throw RpcError.invalidArgument([...violations, ...oneofClashes(desc, accepted)]);
+    violations.push({ field: pathOf(field), description: typeViolation(field, value) });
+    delete accepted[key];
   }
-  return valid(desc, message, violations);
+  return accepted;
+}
+
+function isObject(value: JsonValue): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** The message, or undefined when something in it cannot be read. */
@@ -102,11 +116,10 @@ function valid<Desc extends DescMessage>(desc: Desc, message: MessageShape<Desc>
   if (result.kind === 'error') throw result.error;
   const violations = [...decoding, ...textViolations(reflect(desc, message), '')];
   // A field that could not be read is empty, which says nothing about what was sent.
-  const unreadable = new Set(decoding.map(({ field }) => field));
   for (const violation of result.violations ?? []) {
-    const [root] = violation.field;
-    if (root && 'name' in root && unreadable.has(root.name)) continue;
-    violations.push({ field: protoPath(violation.field), description: inGoodEnglish(violation.message) });
+    const path = protoPath(violation.field);
+    if (decoding.some(({ field }) => path === field || path.startsWith(`${field}.`) || path.startsWith(`${field}[`))) continue;
+    violations.push({ field: path, description: inGoodEnglish(violation.message) });
   }
   if (violations.length > 0) throw new InvalidRequest(violations, message);
   return message;
