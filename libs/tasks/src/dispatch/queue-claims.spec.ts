@@ -239,16 +239,19 @@ describe('the claims of a queue', () => {
     ['quick', 4, 4_000, 12, 17],
     ['slow, since dead entries are there to be read', 40, 4_000, 4, 6],
     ['very slow', 2_000, 20_000, 3, 4],
-  ])('begin at the start of a queue that is never empty for a part of the time only: claims are %s', async (_name, latency, during, least, most) => {
-    const { ledger, queue, ask, finish, asking, running } = createProcess();
-    ledger.latency = latency;
-    ledger.add(20_000);
-    queue.wake();
-    for (const begun = performance.now(); performance.now() < begun + during; await advance(5)) {
-      if (running.length > 0) finish();
-      if (asking.count < 5) void ask();
-    }
-    expect(ledger.rewinds).toBeGreaterThanOrEqual(least);
-    expect(ledger.rewinds).toBeLessThanOrEqual(most);
-  });
+  ])(
+    'begin at the start of a queue that is never empty for a part of the time only: claims are %s',
+    async (_name, latency, during, least, most) => {
+      const { ledger, queue, ask, finish, asking, running } = createProcess();
+      ledger.latency = latency;
+      ledger.add(20_000);
+      queue.wake();
+      for (const begun = performance.now(); performance.now() < begun + during; await advance(5)) {
+        if (running.length > 0) finish();
+        if (asking.count < 5) void ask();
+      }
+      expect(ledger.rewinds).toBeGreaterThanOrEqual(least);
+      expect(ledger.rewinds).toBeLessThanOrEqual(most);
+    },
+  );
 });
