@@ -157,9 +157,9 @@ it('clicks that verify an account, that disown it and that delete it wait for ea
     const { headers } = await logIn(waybill.http, person);
     const deletion = waybill.http.call(deleteUser, { currentPassword: person.password }, headers);
     const clicks: Promise<number>[] = [];
-    let isOver = false;
-    void deletion.finally(() => (isOver = true));
-    while (!isOver) {
+    const state = { isOver: false };
+    void deletion.finally(() => (state.isOver = true));
+    while (!state.isOver) {
       clicks.push(post('/verify-email', mail.token));
       await clicks.at(-5);
     }
