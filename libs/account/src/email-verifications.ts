@@ -114,7 +114,7 @@ export class EmailVerifications {
       // The unique index would refuse the second one too, with a detail that Postgres writes into its log.
       await lockAddress(manager, found.email);
       const [link] = await manager.query<{ user_id: string; is_news: boolean }[]>(
-        // The user alone is locked, as whoever deletes it does first: its links are written by nobody who has not locked it.
+        // The user alone is locked, as by whoever deletes it, and its links with it: who locked a link first would wait for them crosswise.
         `WITH link AS (SELECT link.id, link.user_id, link.email ${VALID_LINK} FOR NO KEY UPDATE OF users),
            used AS (UPDATE email_verification SET used_at = now() FROM link WHERE email_verification.id = link.id AND used_at IS NULL),
            verified AS (UPDATE users SET is_email_verified = true FROM link WHERE users.id = link.user_id AND NOT is_email_verified RETURNING users.id),

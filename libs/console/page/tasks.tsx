@@ -132,7 +132,7 @@ function Found({ query }: { query: Record<string, string> }) {
 }
 
 function SearchForm({ search, onSame }: { search: TaskSearch; onSame: () => void }) {
-  const { route } = useLocation();
+  const { route, url } = useLocation();
   const { data: names } = useLive('names', {}, NAMES_AGAIN);
   const submit = (event: SubmitEvent) => {
     event.preventDefault();
@@ -146,8 +146,8 @@ function SearchForm({ search, onSame }: { search: TaskSearch; onSame: () => void
     };
     if (query['group'] === '') delete query['group'];
     const link = searchLink(searchOf(query));
-    if (link === searchLink(search)) onSame();
-    route(link);
+    if (link === url) onSame();
+    else route(link);
   };
   const age =
     search.olderThan !== undefined ? `older ${search.olderThan}` : search.youngerThan !== undefined ? `younger ${search.youngerThan}` : '';

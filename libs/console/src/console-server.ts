@@ -93,7 +93,9 @@ export async function startConsole(config: Config, tasks: TaskConsole): Promise<
   });
   server.setNotFoundHandler((request, reply) => {
     // Whoever has come by a wrong address is told so by the page.
-    if (request.headers.accept?.includes('text/html') && door.sessionOf(request)) return html(reply.code(404), SHELL);
+    // (By two slashes it would read the path for another site.)
+    if (request.headers.accept?.includes('text/html') && !request.url.startsWith('//') && door.sessionOf(request))
+      return html(reply.code(404), SHELL);
     return reply.code(404).send({ message: 'there is no such page' });
   });
 

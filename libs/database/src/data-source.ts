@@ -14,8 +14,8 @@ export interface DatabaseUse {
   readonly poolSize?: number;
   /**
    * Whether a statement's plan may be kept for other values, for an app whose
-   * statements all read few rows along an index: planning costs them more than the
-   * reading. Default: each is planned for the values at hand, since a search over
+   * statements read few rows, along an index where the table may be large: planning
+   * costs them more than the reading. Default: each is planned for the values at hand, since a search over
    * many rows has no plan that is good for all values.
    */
   readonly keepsPlans?: boolean;
@@ -37,7 +37,8 @@ export function dataSourceOptions(
       keepAlive: true,
       Client: PoolClient,
       // A plan that is kept may have been made while the table was empty, and would read all of it later if it did not go along an index.
-      options: keepsPlans ? '-c plan_cache_mode=auto -c enable_seqscan=off' : '-c plan_cache_mode=force_custom_plan',
+      // Where a small table has no such index, its scan is taken for so dear by Postgres before 18 that it would compile it.
+      options: keepsPlans ? '-c plan_cache_mode=auto -c enable_seqscan=off -c jit=off' : '-c plan_cache_mode=force_custom_plan',
       statement_timeout: config.DATABASE_STATEMENT_TIMEOUT,
       query_timeout: config.DATABASE_STATEMENT_TIMEOUT + QUERY_GRACE,
       idle_in_transaction_session_timeout: 60_000,

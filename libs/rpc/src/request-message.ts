@@ -50,42 +50,59 @@ export function messageFromBinary<Desc extends DescMessage>(desc: Desc, bytes: U
  */
 export function messageFromJson<Desc extends DescMessage>(desc: Desc, json: JsonObject): MessageShape<Desc> {
   const violations: FieldViolation[] = [];
-  const accepted = readablePart(desc, json, '', violations);
-  const message = readJson(desc, accepted);
+  const { part, message } = readablePart(desc, json, [], violations);
   // Each field can be read by itself: what is left to clash are the members of a oneof.
-  if (!message) throw RpcError.invalidArgument([...violations, ...oneofClashes(desc, accepted)]);
+  if (!message) throw RpcError.invalidArgument([...violations, ...oneofClashes(desc, part)]);
   return valid(desc, message, violations);
 }
 
-/** What can be read of a message. @param parent the path to it. @param violations what cannot is added here. */
-function readablePart(desc: DescMessage, json: JsonObject, parent: string, violations: FieldViolation[]): JsonObject {
-  const accepted: JsonObject = {};
+/** How deep within a message it is said which field cannot be read; messages may contain themselves. */
+const MAX_DEPTH = 20;
+
+/**
+ * What can be read of a message, and the message, unless members of a oneof clash.
+ *
+ * @param parents the names of the fields that lead to it. @param violations what cannot be read is added here.
+ */
+function readablePart<Desc extends DescMessage>(
+  desc: Desc,
+  json: JsonObject,
+  parents: readonly string[],
+  violations: FieldViolation[],
+): { part: JsonObject; message: MessageShape<Desc> | undefined } {
+  const part: JsonObject = {};
   const given = new Map<DescField, string>();
-  const pathOf = ({ name }: DescField) => (parent === '' ? name : `${parent}.${name}`);
+  const pathOf = (name: string) => [...parents, name].join('.');
   for (const [key, value] of Object.entries(json)) {
     const field = desc.fields.find(({ name, jsonName }) => name === key || jsonName === key);
     if (!field) continue;
     if (given.has(field)) {
-      violations.push({ field: pathOf(field), description: 'is given twice, in both of its spellings' });
+      violations.push({ field: pathOf(field.name), description: 'is given twice, in both of its spellings' });
       continue;
     }
     given.set(field, key);
-    accepted[key] = value;
+    part[key] = value;
   }
-  if (readJson(desc, accepted)) return accepted;
+  const message = readJson(desc, part);
+  if (message) return { part, message };
   // Field by field, because the decoder stops at the first field that it cannot read.
   for (const [field, key] of given) {
-    const value = accepted[key]!;
+    const value = part[key]!;
     if (readJson(desc, { [key]: value })) continue;
-    if (field.fieldKind === 'message' && !isWellKnown(field.message) && isObject(value)) {
-      const part = readablePart(field.message, value, pathOf(field), violations);
-      accepted[key] = part;
-      if (readJson(desc, { [key]: part })) continue;
+    let reasons: FieldViolation[] = [{ field: pathOf(field.name), description: typeViolation(field, value) }];
+    if (field.fieldKind === 'message' && !isWellKnown(field.message) && isObject(value) && parents.length < MAX_DEPTH) {
+      const within = readablePart(field.message, value, [...parents, field.name], violations);
+      part[key] = within.part;
+      if (within.message) continue;
+      reasons = oneofClashes(field.message, within.part).map(({ field: name, description }) => ({
+        field: pathOf(`${field.name}.${name}`),
+        description,
+      }));
     }
-    violations.push({ field: pathOf(field), description: typeViolation(field, value) });
-    delete accepted[key];
+    violations.push(...reasons);
+    delete part[key];
   }
-  return accepted;
+  return { part, message: readJson(desc, part) };
 }
 
 function isObject(value: JsonValue): value is JsonObject {

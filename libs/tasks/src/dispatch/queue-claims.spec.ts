@@ -24,6 +24,8 @@ class FakeLedger {
   readonly fates: Fate[] = [];
   worker = 1;
   latency = 3;
+  /** How long a claim takes that begins at the start of the queue, and whether it fails; undefined: as the others. */
+  rewind: { latency: number; fails: boolean } | undefined;
   isAlone = false;
   /** How many claims began at the start of the queue. */
   rewinds = 0;
@@ -33,7 +35,13 @@ class FakeLedger {
   readonly claims = {
     nextNumber: () => ++this.number,
     claim: async (_queue: string, worker: number, number: number, size: number, cursor?: Cursor) => {
-      if (!cursor) this.rewinds += 1;
+      if (!cursor) {
+        this.rewinds += 1;
+        if (this.rewind && this.rewinds > 1) {
+          await wait(this.rewind.latency);
+          if (this.rewind.fails) throw new Error('the statement took too long');
+        }
+      }
       const isNext = (row: Row) => row.place >= Number(cursor?.id ?? 0) && !this.isClaimed(row);
       const fate = this.fates.shift() ?? 'answered';
       await wait(this.latency / 2);
@@ -254,4 +262,19 @@ describe('the claims of a queue', () => {
       expect(ledger.rewinds).toBeLessThanOrEqual(most);
     },
   );
+
+  it.each([false, true])('go on behind the cursor while those from the start of the queue take 8 s; and fail: %s', async (fails) => {
+    const { ledger, queue, ask, finish, asking, running } = createProcess();
+    ledger.rewind = { latency: 8_000, fails };
+    ledger.add(20_000);
+    queue.wake();
+    let flowing = 0;
+    for (const begun = performance.now(); performance.now() < begun + 60_000; await advance(50)) {
+      if (running.length > 0) flowing += 1;
+      while (running.length > 0) finish();
+      while (asking.count < 5) void ask();
+    }
+    // Some 13 s of each turn, of which 5 are behind the cursor.
+    expect(flowing * 50).toBeGreaterThan(20_000);
+  });
 });

@@ -216,6 +216,7 @@ export class QueueClaims {
   forget(): void {
     this.early = [];
     this.held = [];
+    this.cursor = undefined;
     this.wakeQuarantine();
   }
 
@@ -304,9 +305,11 @@ export class QueueClaims {
     } catch (error) {
       this.lostAnswers.push({ ...claim, undoAt: 0, isUndone: false });
       throw error;
+    } finally {
+      this.took = performance.now() - now;
+      // Also after one that has failed: it may be the dead entries that take longer than a statement may, and the tasks behind them can run.
+      if (isRewound) this.rewindAt = performance.now() + Math.min(REWIND.most, Math.max(REWIND.least, REWIND.times * this.took));
     }
-    this.took = performance.now() - now;
-    if (isRewound) this.rewindAt = now + Math.min(REWIND.most, Math.max(REWIND.least, REWIND.times * this.took));
     await faultPoint('claims.after-claim');
     this.brought = batch.tasks.length;
     this.hold = batch.alone ? HOLD_ALONE : HOLD;
