@@ -223,7 +223,7 @@ describe('what is no question', () => {
     ['/api/names?input={', 400],
     ['/api/names?input=[]', 400],
     ['/api/names?input={"more":1}', 400],
-    ['/api/task?input={"id":"no id"}', 400],
+    ['/api/task?input={"id":5}', 400],
     [`/api/search?input=${encodeURIComponent(JSON.stringify({ search: { error: 'x'.repeat(1_001) } }))}`, 400],
     ['/nothing', 404],
     ['/assets/..%2f..%2fpackage.json', 404],

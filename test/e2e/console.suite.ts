@@ -240,7 +240,8 @@ export function describeConsole(dispatcher: Dispatcher): void {
       const before = asked;
       await page.getByRole('button', { name: 'Search', exact: true }).click();
       await eventually(() => asked > before, 2_000);
-      await page.unroute('**/api/search?*');
+      // A request may be under way.
+      await page.unrouteAll({ behavior: 'wait' });
       await waybill.database.query(`DELETE FROM task WHERE type = 'nobody.has-this'`);
     });
 
