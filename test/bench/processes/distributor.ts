@@ -20,7 +20,7 @@ Module({
   imports: [
     ConfigModule.forRoot(config),
     LoggingModule.forRoot('bench'),
-    DatabaseModule.forRoot('bench'),
+    DatabaseModule.forRoot('bench', { keepsPlans: true }),
     TasksModule.forRoot({ role: 'distribute', ...config.tasks }),
   ],
 })(DistributorModule);
