@@ -15,8 +15,8 @@ export interface DatabaseUse {
   /**
    * Whether a statement's plan may be kept for other values, for an app whose
    * statements read few rows, along an index where the table may be large: planning
-   * costs them more than the reading. Default: each is planned for the values at hand, since a search over
-   * many rows has no plan that is good for all values.
+   * costs them more than the reading. Default: each is planned for the values at
+   * hand, since a search over many rows has no plan that is good for all of them.
    */
   readonly keepsPlans?: boolean;
 }

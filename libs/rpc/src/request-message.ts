@@ -94,10 +94,9 @@ function readablePart<Desc extends DescMessage>(
       const within = readablePart(field.message, value, [...parents, field.name], violations);
       part[key] = within.part;
       if (within.message) continue;
-      reasons = oneofClashes(field.message, within.part).map(({ field: name, description }) => ({
-        field: pathOf(`${field.name}.${name}`),
-        description,
-      }));
+      const clashes = oneofClashes(field.message, within.part);
+      // Never left out without a word.
+      if (clashes.length > 0) reasons = clashes.map((clash) => ({ ...clash, field: pathOf(`${field.name}.${clash.field}`) }));
     }
     violations.push(...reasons);
     delete part[key];
