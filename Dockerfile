@@ -1,7 +1,7 @@
 # One image for both apps. The command says which:
-#   node dist/apps/api/src/main.js          (the default)
-#   node dist/apps/worker/src/main.js
-# and, before either, once for a release: node dist/apps/worker/src/migrate.js
+#   node dist/api.js          (the default)
+#   node dist/worker.js
+# and, before either, once for a release: node dist/migrate.js
 
 FROM node:24-bookworm-slim AS source
 WORKDIR /app
@@ -13,7 +13,8 @@ RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json nest-cli.json ./
 COPY apps apps
 COPY libs libs
-RUN npx nest build api && npx nest build worker && node libs/console/page/build.ts && find dist -name '*.tsbuildinfo' -delete
+COPY scripts/bundle.ts scripts/
+RUN npx nest build api && npx nest build worker && node scripts/bundle.ts && node libs/console/page/build.ts && find dist -name '*.tsbuildinfo' -delete
 
 FROM source AS dependencies
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
@@ -29,4 +30,4 @@ COPY package.json LICENSE ./
 USER node
 EXPOSE 8080 9090 8081
 STOPSIGNAL SIGTERM
-CMD ["node", "dist/apps/api/src/main.js"]
+CMD ["node", "dist/api.js"]

@@ -15,7 +15,7 @@ export NODE_COMPILE_CACHE := $(CURDIR)/node_modules/.cache/node
 
 # Folders count as sources too: they change when a file comes or goes.
 SOURCES := $(shell find apps libs -type d -o -name '*.ts' ! -name '*.spec.ts' -o -path 'libs/console/page/*') \
-  libs/contract/src/openapi.json package.json nest-cli.json tsconfig.json $(wildcard apps/*/tsconfig.app.json)
+  libs/contract/src/openapi.json scripts/bundle.ts package.json nest-cli.json tsconfig.json $(wildcard apps/*/tsconfig.app.json)
 
 # Not the folder proto itself: that is the name of a command below.
 CONTRACT := $(shell find proto libs/contract/src/gen clients/typescript/src/gen -mindepth 1) buf.yaml buf.gen.yaml
@@ -42,7 +42,7 @@ test: $(BUILT) ## run the tests (ARGS goes to vitest)
 check: check-contract check-openapi check-format check-lint check-types check-migrations ## check format, lint, types, boundaries, contract and migrations
 
 .PHONY: build
-build: $(BUILT) ## compile both apps and the console's page into dist
+build: $(BUILT) ## compile and bundle both apps and the console's page into dist
 
 .PHONY: proto
 proto: $(INSTALLED) ## generate libs/contract from proto, and the OpenAPI document
@@ -63,23 +63,23 @@ services: $(INSTALLED) ## run only the embedded Postgres and the mailbox, in the
 
 .PHONY: migrate
 migrate: $(BUILT) ## bring the database at DATABASE_URL up to date
-	@exec node --enable-source-maps dist/apps/worker/src/migrate.js
+	@exec node --enable-source-maps dist/migrate.js
 
 .PHONY: api
 api: $(BUILT) ## run the api against the environment
-	@exec node --enable-source-maps dist/apps/api/src/main.js
+	@exec node --enable-source-maps dist/api.js
 
 .PHONY: worker
 worker: $(BUILT) ## run the worker against the environment
-	@exec node --enable-source-maps dist/apps/worker/src/main.js
+	@exec node --enable-source-maps dist/worker.js
 
 .PHONY: tasks
 tasks: $(BUILT) ## look at and act on the tasks (ARGS goes to the command)
-	@exec node --enable-source-maps dist/apps/worker/src/tasks.js $(ARGS)
+	@exec node --enable-source-maps dist/tasks.js $(ARGS)
 
 .PHONY: user
 user: $(BUILT) ## give a person a role, take it, or end their sessions (ARGS goes to the command)
-	@exec node --enable-source-maps dist/apps/worker/src/user.js $(ARGS)
+	@exec node --enable-source-maps dist/user.js $(ARGS)
 
 .PHONY: redis
 redis: ## run Redis 7 in a container
@@ -163,5 +163,6 @@ $(GENERATED): $(INSTALLED) $(CONTRACT)
 $(BUILT): $(INSTALLED) $(GENERATED) $(SOURCES)
 	@nest build api
 	@nest build worker
+	@node scripts/bundle.ts
 	@node libs/console/page/build.ts
 	@touch $@

@@ -24,7 +24,7 @@ const postgres = await startPostgres({ port: 0, temporary: true });
 try {
   // The data source reads its address from the environment when it is imported.
   process.env.DATABASE_URL = postgres.url;
-  await runOnce('migrate', 'dist/apps/worker/src/migrate.js', process.env, new AbortController().signal);
+  await runOnce('migrate', 'dist/migrate.js', process.env, new AbortController().signal);
   const missing = await missingStatements();
   if (missing.length > 0) {
     process.exitCode = 1;

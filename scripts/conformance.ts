@@ -74,8 +74,8 @@ if (program !== undefined) {
   };
   let api: ChildProcess | undefined;
   try {
-    await runOnce('migrate', 'dist/apps/worker/src/migrate.js', environment, new AbortController().signal);
-    api = spawn(process.execPath, ['dist/apps/api/src/main.js'], { cwd: ROOT, env: environment, stdio: ['ignore', 'inherit', 'inherit'] });
+    await runOnce('migrate', 'dist/migrate.js', environment, new AbortController().signal);
+    api = spawn(process.execPath, ['dist/api.js'], { cwd: ROOT, env: environment, stdio: ['ignore', 'inherit', 'inherit'] });
     await untilReady(url, api);
     const options = ['--checks', CHECKS.join(','), '--max-examples', EXAMPLES, '--phases', 'examples,coverage,fuzzing'];
     const { status } = spawnSync(program, ['run', `${url}/openapi.json`, ...options], { cwd: join(ROOT, '.tools'), stdio: 'inherit' });

@@ -72,13 +72,13 @@ async function start(settings: StackSettings, stopping: AbortSignal, resources: 
     METRICS_PORT: String(metricsPort),
     ...(consolePassword !== undefined && { CONSOLE_PASSWORD: consolePassword }),
   };
-  await runOnce('migrate', 'dist/apps/worker/src/migrate.js', environment, stopping);
+  await runOnce('migrate', 'dist/migrate.js', environment, stopping);
 
   const apps = ['api', 'worker'].map(
     (name) =>
       new Service({
         name,
-        entry: `dist/apps/${name}/src/main.js`,
+        entry: `dist/${name}.js`,
         environment,
         onStart: (pid) => foundation.runFile.note(name, pid),
       }),

@@ -42,7 +42,7 @@ it('refuses FAULTS in production', () => {
 });
 
 it('a process does not start with FAULTS in production', async () => {
-  const started = run(process.execPath, ['dist/apps/worker/src/main.js'], {
+  const started = run(process.execPath, ['dist/worker.js'], {
     env: { PATH: process.env['PATH'], NODE_ENV: 'production', FAULTS: 'relay.after-add:kill' },
   });
   await expect(started).rejects.toMatchObject({ code: 1, stderr: expect.stringContaining('FAULTS: is for tests') as string });

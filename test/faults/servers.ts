@@ -31,7 +31,7 @@ export class PostgresServer {
     const server = await startPostgres({ dataDir, port: await freePort(), maxConnections });
     const self = new PostgresServer(server, dataDir, maxConnections);
     self.watch();
-    await promisify(execFile)(process.execPath, ['dist/apps/worker/src/migrate.js'], {
+    await promisify(execFile)(process.execPath, ['dist/migrate.js'], {
       cwd: ROOT,
       env: { PATH: process.env.PATH, DATABASE_URL: server.url },
     });

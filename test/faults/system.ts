@@ -84,14 +84,14 @@ export class System implements AsyncDisposable {
     const effects = 'test/faults/effects-app.ts';
     this.front = this.process(
       'front',
-      options.entries?.front ?? (orders ? effects : 'dist/apps/api/src/main.js'),
+      options.entries?.front ?? (orders ? effects : 'dist/api.js'),
       orders ? /distributor ready/ : /Nest microservice successfully started/,
       { ROLE: 'distributor' },
     );
     this.workers = Array.from({ length: options.workers }, (_, index) =>
       this.process(
         `worker-${index + 1}`,
-        options.entries?.worker ?? (orders ? effects : 'dist/apps/worker/src/main.js'),
+        options.entries?.worker ?? (orders ? effects : 'dist/worker.js'),
         orders ? /worker ready/ : /task processor started/,
         { ROLE: 'worker' },
       ),

@@ -9,11 +9,11 @@ const ROOT = join(import.meta.dirname, '../..');
 
 /** The compiled programs, as they are deployed. */
 const PROGRAMS = {
-  api: 'dist/apps/api/src/main.js',
-  worker: 'dist/apps/worker/src/main.js',
-  tasks: 'dist/apps/worker/src/tasks.js',
-  user: 'dist/apps/worker/src/user.js',
-  migrate: 'dist/apps/worker/src/migrate.js',
+  api: 'dist/api.js',
+  worker: 'dist/worker.js',
+  tasks: 'dist/tasks.js',
+  user: 'dist/user.js',
+  migrate: 'dist/migrate.js',
 } as const;
 
 export type Program = keyof typeof PROGRAMS;

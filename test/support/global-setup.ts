@@ -28,7 +28,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await postgres.stop();
     throw new Error('there is no Redis on this machine, and CI must not leave half of the tests out');
   }
-  await promisify(execFile)(process.execPath, ['dist/apps/worker/src/migrate.js'], { env: { ...process.env, DATABASE_URL: postgres.url } });
+  await promisify(execFile)(process.execPath, ['dist/migrate.js'], { env: { ...process.env, DATABASE_URL: postgres.url } });
   project.provide('postgresUrl', postgres.url);
   project.provide('postgresLog', postgres.log);
   project.provide('redisAddress', redis?.address ?? '');

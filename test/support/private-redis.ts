@@ -73,7 +73,10 @@ export class PrivateRedis {
     const child = spawn(redisProgram!, args, { cwd: this.folder, stdio: 'ignore' });
     child.once('exit', endWithThisProcess(child.pid!, 'TERM'));
     this.child = child;
-    await eventually(() => this.answers());
+    await eventually(() => {
+      if (child.exitCode !== null) throw new Error(`redis-server has ended: is port ${this.port} taken?`);
+      return this.answers();
+    });
   }
 
   /** Kills it, with all that it holds. */
@@ -95,7 +98,8 @@ export class PrivateRedis {
         socket.destroy();
         resolve(data.toString().startsWith('+PONG'));
       });
-      socket.once('error', () => resolve(false));
+      // What an error ends is closed as well.
+      socket.on('error', () => undefined).once('close', () => resolve(false));
     });
   }
 }

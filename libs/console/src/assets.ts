@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { findPackageJSON } from 'node:module';
+import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
-/** Where the build has put the page, beside the compiled server. */
-const FOLDER = new URL('../page/', import.meta.url);
+/** Where the build has put the page. The server may be bundled, so that its own place does not tell. */
+const FOLDER = join(dirname(findPackageJSON(import.meta.url)!), 'dist/console');
 
 const TYPES = {
   'console.js': 'text/javascript; charset=utf-8',
@@ -39,7 +40,7 @@ export class Assets {
   private asset(name: AssetName): Asset {
     const known = this.read.get(name);
     if (known) return known;
-    const plain = readFileSync(fileURLToPath(new URL(name, FOLDER)));
+    const plain = readFileSync(join(FOLDER, name));
     const etag = `"${createHash('sha256').update(plain).digest('base64url')}"`;
     const asset = { etag, plain, zipped: gzipSync(plain) };
     this.read.set(name, asset);

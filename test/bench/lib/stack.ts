@@ -52,7 +52,7 @@ export async function startStack(resources: AsyncDisposableStack): Promise<Stack
   const redis = new Redis({ host: host!, port: Number(port), lazyConnect: false });
   resources.defer(() => redis.disconnect());
 
-  await promisify(execFile)(process.execPath, ['dist/apps/worker/src/migrate.js'], {
+  await promisify(execFile)(process.execPath, ['dist/migrate.js'], {
     cwd: ROOT,
     env: { ...process.env, DATABASE_URL: url },
   });

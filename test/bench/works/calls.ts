@@ -20,7 +20,7 @@ const TRANSPORTS: readonly Transport[] = ['grpc', 'http'];
 async function startApi({ stack }: Bench) {
   const database = await stack.createDatabase();
   const ports = { http: await freePort(), grpc: await freePort() };
-  const api = new App('dist/apps/api/src/main.js', {
+  const api = new App('dist/api.js', {
     ...productEnvironment,
     DATABASE_URL: database.url,
     HTTP_PORT: String(ports.http),

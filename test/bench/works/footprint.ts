@@ -34,10 +34,10 @@ export const footprint: Work = {
       await wait(SETTLE);
       return { start, memory: running.memory };
     };
-    const measureApi = () => read(new App('dist/apps/api/src/main.js', environment), (app) => app.listensOn(grpcPort));
+    const measureApi = () => read(new App('dist/api.js', environment), (app) => app.listensOn(grpcPort));
     const measureWorker = () =>
       // It says so on a line of level info.
-      read(new App('dist/apps/worker/src/main.js', { ...environment, LOG_LEVEL: 'info' }), (app) => app.says('task processor started'));
+      read(new App('dist/worker.js', { ...environment, LOG_LEVEL: 'info' }), (app) => app.says('task processor started'));
     const measureBare = (packages: string) =>
       read(new App('test/bench/processes/bare-context.ts', { NODE_ENV: 'production', BENCH_PACKAGES: packages }), (app) =>
         app.says('ready'),
