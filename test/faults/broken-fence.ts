@@ -1,3 +1,5 @@
+import { Ledger } from '../../libs/tasks/src/ledger/ledger.ts';
+
 type Claim = { id: string };
 type Transaction = (work: (manager: { query(sql: string, values: unknown[]): Promise<unknown> }) => Promise<unknown>) => Promise<unknown>;
 interface Breakable {
@@ -10,11 +12,10 @@ interface Breakable {
  * A negative control: takes the fence out of the engine. Every delivery may run
  * and commit its effects, whether a newer one has begun or the task is done.
  */
-export async function breakFence(): Promise<void> {
-  const path = new URL('../../dist/libs/tasks/src/ledger/ledger.js', import.meta.url).href;
-  const { Ledger } = (await import(path)) as { Ledger: { prototype: Breakable } };
-  Ledger.prototype.begin = () => Promise.resolve(0);
-  Ledger.prototype.completeWith = function completeWithoutFence(this: Breakable, claim, _keep, work) {
+export function breakFence(): void {
+  const ledger = Ledger.prototype as unknown as Breakable;
+  ledger.begin = () => Promise.resolve(0);
+  ledger.completeWith = function completeWithoutFence(this: Breakable, claim, _keep, work) {
     return this.dataSource.transaction(async (manager) => {
       const result = await work(manager);
       await manager.query('DELETE FROM task WHERE id = $1', [claim.id]);

@@ -1,29 +1,22 @@
 /**
  * The engine with tasks that have effects on the database, as a real process:
  * `ROLE=worker` runs them, `ROLE=distributor` makes orders as it is told by its
- * parent. The libraries are the built ones. Decorators are called by hand,
- * because Node runs this file as it is.
+ * parent. It is bundled as the apps are, with the built libraries; decorators
+ * are called by hand, because tsc does not compile it.
  */
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { Inject, Module, type Provider } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
+import { Config, ConfigModule } from '@app/config';
+import { DatabaseModule } from '@app/database';
+import { armFaults } from '@app/faults';
+import { createLogger, LoggingModule } from '@app/logging';
+import { Task, type TaskContext, TaskDistributor, type TaskHandler, type TaskMiddleware, TasksModule } from '@app/tasks';
 import { DataSource, type EntityManager } from 'typeorm';
 import { z } from 'zod';
 import { breakFence, deafen } from './broken-fence.ts';
-
-const library = async <T>(name: string) => (await import(new URL(`../../dist/libs/${name}/src/index.js`, import.meta.url).href)) as T;
-
-const { Config, ConfigModule } = await library<typeof import('@app/config')>('config');
-const { DatabaseModule } = await library<typeof import('@app/database')>('database');
-const { armFaults } = await library<typeof import('@app/faults')>('faults');
-const { LoggingModule, createLogger } = await library<typeof import('@app/logging')>('logging');
-const { Task, TaskDistributor, TasksModule } = await library<typeof import('@app/tasks')>('tasks');
-
-type TaskContext = import('@app/tasks').TaskContext;
-type TaskHandler = import('@app/tasks').TaskHandler<{ order: string }>;
-type TaskMiddleware = import('@app/tasks').TaskMiddleware;
 
 const isBroken = process.env['BROKEN'] === 'no-fence';
 const payload = z.object({ order: z.uuid() });
@@ -45,7 +38,7 @@ const tellStart: TaskMiddleware = async (task, next) => {
 };
 
 /** The effect and the end of the task are one transaction. */
-class EffectInTransaction implements TaskHandler {
+class EffectInTransaction implements TaskHandler<{ order: string }> {
   private readonly pause = Number(process.env['EFFECT_PAUSE'] ?? 20);
 
   async handle({ order }: { order: string }, task: TaskContext): Promise<void> {
@@ -56,7 +49,7 @@ class EffectInTransaction implements TaskHandler {
 Task({ type: 'faults.effect_in_transaction', queue: 'default', payload, backoff: { type: 'fixed', delay: '500ms' } })(EffectInTransaction);
 
 /** The effect is a write of its own, and the task's id keeps it from being there twice. */
-class EffectByKey implements TaskHandler {
+class EffectByKey implements TaskHandler<{ order: string }> {
   private readonly dataSource: DataSource;
 
   constructor(dataSource: DataSource) {
@@ -71,7 +64,7 @@ Inject(DataSource)(EffectByKey, undefined, 0);
 Task({ type: 'faults.effect_by_key', queue: 'critical', payload, backoff: { type: 'fixed', delay: '500ms' } })(EffectByKey);
 
 /** Longer than a lease. */
-class LongEffect implements TaskHandler {
+class LongEffect implements TaskHandler<{ order: string }> {
   async handle({ order }: { order: string }, task: TaskContext): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, LONG));
     await task.transaction((manager) => write(manager, order, task, 'transaction'));
@@ -80,7 +73,7 @@ class LongEffect implements TaskHandler {
 Task({ type: 'faults.long_effect', queue: 'critical', payload })(LongEffect);
 
 /** Blocks the event loop of its process, and then has an effect like any other. */
-class BlockingEffect implements TaskHandler {
+class BlockingEffect implements TaskHandler<{ order: string }> {
   private readonly duration = Number(process.env['BLOCK_FOR'] ?? 60_000);
 
   async handle({ order }: { order: string }, task: TaskContext): Promise<void> {
@@ -91,7 +84,7 @@ class BlockingEffect implements TaskHandler {
 Task({ type: 'faults.blocking_effect', queue: 'critical', payload })(BlockingEffect);
 
 /** Ends the process that runs it, whichever that is. */
-class Poison implements TaskHandler {
+class Poison implements TaskHandler<{ order: string }> {
   handle(): Promise<void> {
     process.exit(POISONED);
   }
@@ -110,7 +103,7 @@ async function write(manager: EntityManager, order: string, task: TaskContext, m
 
 const config = Config.load();
 const isWorker = process.env['ROLE'] === 'worker';
-if (isBroken) await breakFence();
+if (isBroken) breakFence();
 
 armFaults(config.FAULTS);
 

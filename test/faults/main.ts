@@ -7,6 +7,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { bundle } from '../../scripts/bundle.ts';
 import { floods } from './flood.ts';
 import { hostileClients } from './hostile-clients.ts';
 import { cells, runCell } from './kill-matrix.ts';
@@ -17,7 +18,7 @@ import { Random } from './random.ts';
 import { type Context, type Result, runAll, type Scenario } from './run.ts';
 import { PostgresServer, RedisServer } from './servers.ts';
 import { soak } from './soak.ts';
-import { type Dispatcher, LOG_DIR } from './system.ts';
+import { type Dispatcher, LOG_DIR, PROGRAMS } from './system.ts';
 import { row, summary } from './table.ts';
 
 const { values } = parseArgs({
@@ -63,6 +64,7 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => proc
 
 rmSync(LOG_DIR, { recursive: true, force: true });
 mkdirSync(LOG_DIR, { recursive: true });
+await bundle({ effects: join(import.meta.dirname, 'effects-app.ts') }, PROGRAMS);
 const postgres = await PostgresServer.start();
 const redis = await RedisServer.start();
 const dispatchers: Dispatcher[] = redis ? ['redis', 'postgres'] : ['postgres'];
