@@ -8,13 +8,13 @@ WORKDIR /app
 COPY package.json package-lock.json ./
 
 FROM source AS build
-# No install scripts: the compiler needs none, and what does is for development.
+# No install scripts: the compiler and the bundler need none, and what does is for development.
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json nest-cli.json ./
 COPY apps apps
 COPY libs libs
 COPY scripts/bundle.ts scripts/
-RUN npx nest build api && npx nest build worker && node scripts/bundle.ts && node libs/console/page/build.ts && find dist -name '*.tsbuildinfo' -delete
+RUN npx nest build api && npx nest build worker && node scripts/bundle.ts && node libs/console/page/build.ts && rm -r dist/apps dist/libs
 
 FROM source AS dependencies
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund

@@ -159,7 +159,7 @@ $(GENERATED): $(INSTALLED) $(CONTRACT)
 	@node scripts/check-contract.ts --generated
 	@mkdir -p $(@D) && touch $@
 
-# tsc compiles only what has changed; the stamp is set only when both apps compiled.
+# tsc compiles only what has changed; the stamp is set only when both apps are compiled and bundled.
 $(BUILT): $(INSTALLED) $(GENERATED) $(SOURCES)
 	@nest build api
 	@nest build worker

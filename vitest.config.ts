@@ -33,8 +33,8 @@ export default defineConfig({
     pool: 'forks',
     // Loading the apps and their libraries anew for each file took a third of the processor's time; no file leaves anything behind.
     isolate: false,
-    // One more than the usual two cores: the long ones mostly wait.
-    maxWorkers: 3,
+    // Two more than the usual two cores: the long ones mostly wait.
+    maxWorkers: 4,
     sequence: { sequencer: LongestFirst },
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -2,17 +2,22 @@
  * Bundles the compiled programs with what they need from node_modules: `dist/api.js`, `dist/worker.js` and the commands.
  * To find, read and link their two and a half thousand modules one by one takes more than half of the time they need to start.
  */
-import { existsSync, rmSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { readdir, readFile, rm, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { type Plugin, rolldown } from 'rolldown';
 
 const ROOT = join(import.meta.dirname, '..');
 
 /** What finds files of its own beside its code (protos, native code, the code of a thread): it stays in node_modules. */
-const APART = [/^@grpc\//, /^grpc-health-check$/, /^@node-rs\/argon2$/, /^pino(-.*)?$/, /^thread-stream$/, /^swagger-ui-dist$/];
+const APART = [/^@grpc\//, /^grpc-health-check$/, /^@node-rs\/argon2$/, /^pino(-.*)?$/, /^msgpackr/];
 
-/** Takes our libraries as tsc has compiled them: decorators want the types of what they stand on, which only tsc knows. */
+/** Milliseconds. */
+const DAY = 24 * 60 * 60 * 1_000;
+
+const isLibrary = (id: string) => id.includes('node_modules');
+
+/** Gives a program of the tests our libraries as tsc has compiled them, in which the decorators' types are: theirs import sources. */
 const compiled: Plugin = {
   name: 'compiled',
   resolveId: {
@@ -24,14 +29,14 @@ const compiled: Plugin = {
   },
 };
 
-/** Leads stack traces to our sources. The libraries' own maps are left out: they would be most of what a trace has to read. */
+/** Leads stack traces to our sources. What the libraries have is in chunks of its own, in which a trace names the chunk. */
 const maps: Plugin = {
   name: 'maps',
   load: {
     filter: { id: /\.[cm]?js$/ },
     async handler(id) {
       const code = await readFile(id, 'utf8');
-      if (id.includes('node_modules')) return { code, map: { mappings: '' } };
+      if (isLibrary(id)) return { code, map: { mappings: '' } };
       const map = `${id}.map`;
       return { code, map: existsSync(map) ? await readFile(map, 'utf8') : null };
     },
@@ -44,7 +49,7 @@ const maps: Plugin = {
  * @param input where each begins, by its name there.
  */
 export async function bundle(input: Readonly<Record<string, string>>, folder: string): Promise<void> {
-  const graph = await rolldown({
+  await using graph = await rolldown({
     cwd: ROOT,
     input: { ...input },
     platform: 'node',
@@ -52,26 +57,35 @@ export async function bundle(input: Readonly<Record<string, string>>, folder: st
     external: APART,
     plugins: [compiled, maps],
     onLog(level, log, write) {
-      const isForeign = log.id?.includes('node_modules') === true;
+      const isForeign = log.id !== undefined && isLibrary(log.id);
       // What a library looks for, and does without, is not there when the app runs either.
       if (log.code === 'UNRESOLVED_IMPORT' && isForeign) return;
       write(level === 'warn' && !isForeign ? 'error' : level, log);
     },
   });
-  rmSync(join(folder, 'chunks'), { recursive: true, force: true });
-  await graph.write({
+  const { output } = await graph.write({
     dir: folder,
     format: 'esm',
     entryFileNames: '[name].js',
-    chunkFileNames: 'chunks/[name].js',
+    // By their content: a program that runs, and loads one later, never gets another build's.
+    chunkFileNames: 'chunks/[name]-[hash].js',
+    codeSplitting: { groups: [{ name: 'libraries', test: isLibrary, entriesAware: true }] },
     // Nest names a context, and BullMQ an error, by the class.
     keepNames: true,
     sourcemap: true,
   });
-  await graph.close();
+  await forget(join(folder, 'chunks'), new Set(output.map(({ fileName }) => basename(fileName))));
 }
 
-if (import.meta.main) {
+/** Deletes the chunks of former builds, which a program that was started a while ago may still load. */
+async function forget(folder: string, kept: ReadonlySet<string>): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name);
+    if (!kept.has(name) && Date.now() - (await stat(path)).mtimeMs > DAY) await rm(path);
+  }
+}
+
+if (process.argv[1] === import.meta.filename) {
   const apps = join(ROOT, 'dist/apps');
   const programs = {
     api: join(apps, 'api/src/main.js'),

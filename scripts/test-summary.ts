@@ -40,9 +40,9 @@ const headlines: string[] = [];
 for (const { name, status, message, assertionResults } of report.testResults) {
   const failures = assertionResults.filter((test) => test.status === 'failed');
   for (const { fullName, failureMessages = [] } of failures) {
-    const message = failureMessages.join('\n');
-    process.stdout.write(`FAILED ${name}: ${fullName}\n${excerpt(message)}\n\n`);
-    headlines.push(`FAILED ${basename(name)}: ${fullName.slice(0, 100)}: ${headline(message)}`);
+    const why = failureMessages.join('\n');
+    process.stdout.write(`FAILED ${name}: ${fullName}\n${excerpt(why)}\n\n`);
+    headlines.push(`FAILED ${basename(name)}: ${fullName.slice(0, 100)}: ${headline(why)}`);
   }
   // A file that could not be loaded or prepared has no failed test to show for it: it counts as one.
   if (status === 'failed' && failures.length === 0) {

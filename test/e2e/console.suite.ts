@@ -394,9 +394,10 @@ export function describeConsole(dispatcher: Dispatcher): void {
         await confirm('Redrive');
         expect((await waybill.mail.mailTo(person.email)).messageId).toBe(`<${person.id}@waybill.test>`);
         await open('/actions');
-        const done = await page.locator('tbody tr').allInnerTexts();
-        expect(done[0]).toContain(`Redrive the task ${person.id} with an edited payload`);
-        expect(done[1]).toContain(`Reveal the payload of the task ${person.id}`);
+        const done = page.locator('tbody tr');
+        await done.nth(1).waitFor();
+        expect(await done.nth(0).innerText()).toContain(`Redrive the task ${person.id} with an edited payload`);
+        expect(await done.nth(1).innerText()).toContain(`Reveal the payload of the task ${person.id}`);
       });
 
       it('cancels, runs now, and deletes one task', async () => {

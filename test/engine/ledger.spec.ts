@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { INestApplicationContext } from '@nestjs/common';
 import { Injectable } from '@nestjs/common';
 import { isTransient } from '@app/postgres';
-import { InvalidTask, StaleAttempt, Task, TaskAdmin, TaskDistributor, type TaskHandler } from '@app/tasks';
+import { InvalidTask, Refused, StaleAttempt, Task, TaskAdmin, TaskDistributor, type TaskHandler } from '@app/tasks';
 import fc from 'fast-check';
 import pg from 'pg';
 import { DataSource, type EntityManager } from 'typeorm';
@@ -150,7 +150,9 @@ it('goes on claiming where it was, and reads nothing of what is done again while
 it('purges what has had its time along an index, one process at a time', async () => {
   await insert(30_000, 'completed', { finished_at: 'now()', keep_until: "now() + (random() - 0.2) * interval '1 hour'" });
   await insert(30_000, 'dead', { finished_at: 'now()' });
-  const plan = await engine.database.query<{ 'QUERY PLAN': string }>(`EXPLAIN ${PURGE.replace('$1', '1000').replace('$2', "'-infinity'")}`);
+  // As autovacuum does, which may come between the two or after them.
+  await engine.database.query('ANALYZE task');
+  const plan = await engine.database.query<{ 'QUERY PLAN': string }>(`EXPLAIN ${PURGE.replace('$1', '100').replace('$2', "'-infinity'")}`);
   const text = plan.map((line) => line['QUERY PLAN']).join('\n');
   expect(text).toContain('Index Scan using task_kept');
   expect(text).not.toMatch(/Seq Scan|Sort/);
@@ -204,7 +206,8 @@ it('never lets two live tasks have one unique key, whatever becomes of them', as
     }
     if (what === 'redrive one') {
       await admin.redriveOne(row.id).catch((error: unknown) => {
-        if (!(error instanceof InvalidTask)) throw error;
+        // Another task has its key, or the other one of the two has just redriven it.
+        if (!(error instanceof InvalidTask || error instanceof Refused)) throw error;
       });
     }
   };

@@ -73,10 +73,8 @@ export class PrivateRedis {
     const child = spawn(redisProgram!, args, { cwd: this.folder, stdio: 'ignore' });
     child.once('exit', endWithThisProcess(child.pid!, 'TERM'));
     this.child = child;
-    await eventually(() => {
-      if (child.exitCode !== null) throw new Error(`redis-server has ended: is port ${this.port} taken?`);
-      return this.answers();
-    });
+    const ended = once(child, 'exit').then(() => Promise.reject(new Error(`redis-server has ended: is port ${this.port} taken?`)));
+    await Promise.race([ended, eventually(() => this.answers())]);
   }
 
   /** Kills it, with all that it holds. */

@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 
 /**
- * The product as it is shipped: the built libraries. Loaded by an address that
+ * The product's libraries, as they are built; the programs are bundles of them. Loaded by an address that
  * the compiler does not follow, because there are no declarations in dist; the
  * types are the sources' own.
  */

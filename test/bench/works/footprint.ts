@@ -49,7 +49,11 @@ export const footprint: Work = {
       ['worker', measureWorker],
     ] as const) {
       const measured = await alternate(pairs, measure, () => measureBare(name));
-      const common = { work: 'footprint', anchor: 'bare Nest context, same packages', aim: { kind: 'at most', bound: 1.3 } } as const;
+      const common = {
+        work: 'footprint',
+        anchor: 'bare Nest context, same packages one by one',
+        aim: { kind: 'at most', bound: 1.3 },
+      } as const;
       figures.push(
         figureOf(
           { ...common, name: `memory of an idle ${name}`, unit: 'MiB' },
