@@ -148,7 +148,11 @@ export class MailServer {
 
   private async receive(stream: SMTPServerDataStream, session: SMTPServerSession, done: (error?: Error | null) => void): Promise<void> {
     const address = session.envelope.rcptTo[0]?.address ?? '';
-    const mail = await parse(stream, address.toLowerCase());
+    const mail = await parse(stream, address.toLowerCase()).catch((error: { code?: string }) => {
+      // Who sent it was killed in the midst of it: that is no mail.
+      if (error.code !== 'ECONNECTION') throw error;
+    });
+    if (!mail) return;
     this.tries.push({ to: mail.to, mail });
     const reaction = this.reactionTo(address);
     if (reaction === 'hang') return;
