@@ -27,7 +27,7 @@ it('distributes all of them or none', async () => {
   expect(billed.size).toBe(0);
 
   const unique = { key: ({ account }: { account: number }) => `2026-11:${account}` };
-  await tasks.distributeMany(BillAccount, accounts, { unique, processIn: '2s' });
+  await tasks.distributeMany(BillAccount, accounts, { unique, processIn: '6s' });
   // Whoever does it again, while they wait, distributes nothing.
   const again = await tasks.distributeMany(BillAccount, accounts, { unique });
   expect(again.every(({ duplicate }) => duplicate)).toBe(true);

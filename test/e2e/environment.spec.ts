@@ -305,13 +305,16 @@ describe.concurrent('a port that is taken', () => {
 
 describe.concurrent('a path of PUBLIC_URL', () => {
   it('that is the start of the api’s own paths is told in one line, and the api exits with 1', async () => {
+    // Not the one that the others' are made from, which nobody may be connected to then.
+    const database = await createDatabase();
     const output = await refusal('api', {
-      DATABASE_URL: inject('postgresUrl'),
+      DATABASE_URL: database.url,
       HTTP_PORT: String(await freePort()),
       GRPC_PORT: String(await freePort()),
       PUBLIC_URL: 'https://waybill.example.com/verify-email/',
       LOG_LEVEL: 'silent',
     });
+    await database.drop();
     expect(output).toEqual(['PUBLIC_URL: its path /verify-email is where /verify-email is served: choose another']);
   });
 });

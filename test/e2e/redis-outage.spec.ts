@@ -247,14 +247,16 @@ describe.skipIf(!hasPrivateRedis)('an outage of Redis', () => {
   });
 
   it('of which the worker is not told: its connections stay, and lead to what has become a replica', async () => {
-    const running = await signUp();
-    const sent = Promise.withResolvers<void>();
-    waybill.mail.when(running.email, () => sent.promise);
-    await eventually(() => waybill.mail.triesTo(running.email).length === 1);
     await next.start();
     await next.ask('REPLICAOF', redis.host, redis.port);
     await eventually(async () => String(await next.ask('INFO', 'replication')).includes('master_link_status:up'));
+    const running = await signUp();
+    const sent = Promise.withResolvers<void>();
+    // The mailer gives up a server that is silent for ten seconds.
+    waybill.mail.when(running.email, () => sent.promise);
+    await eventually(() => waybill.mail.triesTo(running.email).length === 1);
 
+    await redis.ask('WAIT', 1, 5_000);
     await next.ask('REPLICAOF', 'NO', 'ONE');
     await redis.ask('REPLICAOF', next.host, next.port);
     proxy.target = next;

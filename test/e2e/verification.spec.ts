@@ -366,13 +366,13 @@ describe('asking for another mail', () => {
   });
 
   it('does as much work for a stranger: a task each, in the same statements', async () => {
-    const tasks = async () => (await waybill.ledger()).length;
+    const ids = async () => (await waybill.ledger()).map(({ id }) => id);
     const { person } = await signedUp();
     await waybill.idle();
-    const before = await tasks();
+    const before = new Set(await ids());
     await waybill.http.call(resendVerificationEmail, { email: person.email });
     await waybill.http.call(resendVerificationEmail, { email: somebody().email });
-    await eventually(async () => (await tasks()) === before + 2);
+    await eventually(async () => (await ids()).filter((id) => !before.has(id)).length === 2);
   });
 
   it('a hundred times within a minute mails once, in whatever case', async () => {

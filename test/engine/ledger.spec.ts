@@ -373,9 +373,10 @@ const hooks: [what: string, hook: (manager: EntityManager, limit: Promise<void>)
 it.each(hooks)('keeps nothing of an onDead hook that %s, nor its connection, and buries without it', async (_, hook) => {
   const [row] = await insert(1, 'dispatched');
   let end: unknown;
-  const limit = new Promise<void>((resolve) => setTimeout(resolve, 400));
+  const limit = Promise.withResolvers<void>();
   const onDead = async (manager: EntityManager) => {
-    const running = hook(manager, limit);
+    setTimeout(limit.resolve, 400);
+    const running = hook(manager, limit.promise);
     running.then(
       () => (end = 'ended'),
       (error: unknown) => (end = error),
@@ -385,7 +386,7 @@ it.each(hooks)('keeps nothing of an onDead hook that %s, nor its connection, and
   await expect(ledger.bury(claimOf(row!), 1, 'retry skipped', { message: 'no' }, onDead, 200)).rejects.toBeInstanceOf(HookFailed);
   // The row is free at once, or as soon as the statement under way has ended.
   expect(await ledger.bury(claimOf(row!), 1, 'retry skipped', { message: 'no' })).toBe(true);
-  await limit;
+  await limit.promise;
   await eventually(() => end !== undefined);
   // Whoever has a connection of the pool now writes what stays written.
   const dataSource = app.get(DataSource, { strict: false });
