@@ -36,9 +36,8 @@ export default defineConfig({
     // Two more than the usual two cores: the long ones mostly wait.
     maxWorkers: 4,
     sequence: { sequencer: LongestFirst },
-    // Some take half a minute of it when all four have much to do.
-    testTimeout: 180_000,
-    hookTimeout: 180_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     reporters: ['default'],
   },
 });

@@ -182,7 +182,7 @@ export function describeConsole(dispatcher: Dispatcher): void {
       await page.getByLabel('Error contains').fill('550');
       await page.getByLabel('State').selectOption('dead');
       await page.getByRole('button', { name: 'Search' }).click();
-      await expect.poll(found, { timeout: 20_000 }).toContain(dead.id);
+      await expect.poll(found).toContain(dead.id);
       expect(new URL(page.url()).search).toBe('?error=550&state=dead');
       expect(await found()).not.toContain(waiting.id);
       for (const [query, hits, others] of [
@@ -194,7 +194,7 @@ export function describeConsole(dispatcher: Dispatcher): void {
         ['youngerThan=3600000', [dead.id, waiting.id], []],
       ] as const) {
         await open(`/tasks?${query}`);
-        if (hits.length > 0) await expect.poll(found, { timeout: 20_000 }).toEqual(expect.arrayContaining([...hits]));
+        if (hits.length > 0) await expect.poll(found).toEqual(expect.arrayContaining([...hits]));
         else await page.getByText('No task matches.').waitFor();
         for (const other of others) expect([query, await found()]).toEqual([query, expect.not.arrayContaining([other])]);
       }
@@ -236,7 +236,7 @@ export function describeConsole(dispatcher: Dispatcher): void {
         `INSERT INTO task (id, type, queue, payload, options, state, reason, error, finished_at)
          VALUES (gen_random_uuid(), 'nobody.has-this', 'default', '{}', '{"maxRetry": 0, "timeout": 60000}', 'dead', 'retry skipped', 'no', now())`,
       );
-      await page.locator('tbody a[href^="/tasks/"]').waitFor({ timeout: 30_000 });
+      await page.locator('tbody a[href^="/tasks/"]').waitFor({ timeout: 10_000 });
       const before = asked;
       await page.getByRole('button', { name: 'Search', exact: true }).click();
       await eventually(() => asked > before, 2_000);

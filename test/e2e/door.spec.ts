@@ -151,7 +151,7 @@ describe('a web page of another origin', () => {
       for (let n = 0; n < 50; n++) await (await preflight('https://evil.example', '/v1/users', 'x'.repeat(1_000))).arrayBuffer();
     });
     await Promise.all(flood);
-    expect(performance.now() - begin).toBeLessThan(40_000);
+    expect(performance.now() - begin).toBeLessThan(15_000);
     expect((await at('/readyz')).status).toBe(200);
   });
 });
@@ -178,7 +178,7 @@ describe.skipIf(executablePath === undefined)('in a browser', () => {
     await tab.locator('#operations-UserService-UserService_CreateUser textarea').fill(JSON.stringify(person));
     await tab.getByRole('button', { name: 'Execute' }).click();
     const answer = tab.locator('.live-responses-table .response').first();
-    await expect.poll(() => answer.innerText(), { timeout: 30_000 }).toContain(person.username);
+    await expect.poll(() => answer.innerText(), { timeout: 10_000 }).toContain(person.username);
     expect(await answer.innerText()).toMatch(/^200/);
     expect(await waybill.database.query('SELECT FROM users WHERE username = $1', [person.username])).toHaveLength(1);
     expect([problems, elsewhere]).toEqual([[], []]);

@@ -52,7 +52,7 @@ it('a migration has no limits: neither those of the apps nor those of the role',
   );
   const said: string[] = [];
   expect(await migrate(config, migrations, { say: (line) => said.push(line) })).toEqual(['Later9900000000000']);
-  expect(said).toEqual(['Migrating: Later9900000000000', expect.stringMatching(/^Migrated: Later9900000000000, in \d+\.\d s$/)]);
+  expect(said).toEqual(['Migrating: Later9900000000000', expect.stringMatching(/^Migrated: Later9900000000000, in 0\.\d s$/)]);
 });
 
 it('several processes at once: one migrates, the others wait for it, in their own words', async () => {

@@ -50,7 +50,7 @@ it('a connection that does not answer is not given to the next one', async () =>
   const options = dataSourceOptions(Config.parse({ DATABASE_URL: url.href, DATABASE_POOL_SIZE: '1' }), 'test');
   const dataSource = await new DataSource({
     ...options,
-    extra: { ...options.extra, query_timeout: 3_000 },
+    extra: { ...options.extra, query_timeout: 300 },
   } as DataSourceOptions).initialize();
   await dataSource.query('SELECT 1');
   proxy.swallow();

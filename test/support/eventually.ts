@@ -3,7 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 /** Waits until the condition holds and returns what it found. @throws when it does not within `within` milliseconds. */
 export async function eventually<T>(
   condition: () => T | undefined | false | null | Promise<T | undefined | false | null>,
-  within = 60_000,
+  within = 30_000,
 ): Promise<T> {
   const deadline = Date.now() + within;
   let lastError: unknown;
