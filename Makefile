@@ -8,7 +8,7 @@ SHELL := sh
 
 export PATH := $(CURDIR)/.tools/node_modules/.bin:$(CURDIR)/node_modules/.bin:$(PATH)
 
-# Every program of ours loads the same thousands of modules: Node keeps them compiled there, and starts a fifth sooner.
+# Every program of ours loads the same code: Node keeps it compiled there, and starts a third sooner.
 export NODE_COMPILE_CACHE := $(CURDIR)/node_modules/.cache/node
 
 .DEFAULT_GOAL := help

@@ -15,7 +15,7 @@ export interface CommandResult {
   err: string;
 }
 
-/** The operators' command line in this process: as a process of its own each command would first load all of Nest, for two seconds. */
+/** The operators' command line in this process: as a process of its own each command would first load all of Nest, for most of a second. */
 export class CommandLine {
   private constructor(readonly app: INestApplicationContext) {}
 
