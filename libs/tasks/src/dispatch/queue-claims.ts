@@ -1,7 +1,7 @@
 import { faultPoint } from '@app/faults';
 import type { ClaimedTask, Claims, Cursor, Release } from '../ledger/claims.js';
 import type { QuarantineSlot } from './quarantine-slot.js';
-import type { StartOrder } from './start-order.js';
+import type { StartOrder, Turn } from './start-order.js';
 
 /** Milliseconds. */
 const POLL_INTERVAL = 2_000;
@@ -54,7 +54,8 @@ interface LostAnswer {
 }
 
 interface Asker {
-  resolve: (task: ClaimedTask | undefined) => void;
+  turn: Turn;
+  resolve: (task: ClaimedTask | undefined | Promise<ClaimedTask | undefined>) => void;
   reject: (error: unknown) => void;
 }
 
@@ -82,7 +83,7 @@ interface Held {
 export class QueueClaims {
   private held: Held[] = [];
   /** Tasks of slots that begin them when it is their turn. */
-  private early: ClaimedTask[] = [];
+  private early = new Set<ClaimedTask>();
   private askers: Asker[] = [];
   private waiters: (() => void)[] = [];
   private claiming = false;
@@ -130,8 +131,6 @@ export class QueueClaims {
     const holdUpOthers = () => {
       if (this.brought > 0) end ??= order.claims(turn, this.hold === HOLD_ALONE ? PATIENCE_ALONE : PATIENCE);
     };
-    let task: ClaimedTask | undefined;
-    let begins: Promise<void> | undefined;
     try {
       if (this.mayAskQuarantine) {
         holdUpOthers();
@@ -150,21 +149,13 @@ export class QueueClaims {
       }
       if (this.isDry || this.halted) return undefined;
       holdUpOthers();
-      task = await new Promise<ClaimedTask | undefined>((resolve, reject) => {
-        this.askers.push({ resolve, reject });
+      return await new Promise<ClaimedTask | undefined>((resolve, reject) => {
+        this.askers.push({ turn, resolve, reject });
         this.pump();
       });
-      begins = task && order.turn(turn);
     } finally {
       end?.();
     }
-    if (!task || !begins) return task;
-    this.early.push(task);
-    await begins;
-    // Cancelled or given back meanwhile: there may be another one.
-    if (!this.early.includes(task)) return this.ask();
-    this.early = this.early.filter((other) => other !== task);
-    return task;
   }
 
   /** Resolves when it is worth asking again. */
@@ -199,7 +190,7 @@ export class QueueClaims {
   /** Forgets a task that was cancelled, if it waits here or is on its way. */
   drop(id: string): void {
     this.held = this.held.filter(({ task }) => task.id !== id);
-    this.early = this.early.filter((task) => task.id !== id);
+    for (const task of this.early) if (task.id === id) this.early.delete(task);
     if (this.claiming) this.dropped.add(id);
   }
 
@@ -207,14 +198,14 @@ export class QueueClaims {
   async giveBack(): Promise<void> {
     this.isRecalled = this.claiming;
     const tasks = [...this.early, ...this.held.map(({ task }) => task)];
-    this.early = [];
+    this.early.clear();
     this.held = [];
     await Promise.all(tasks.map((task) => this.surroundings.release({ task })));
   }
 
   /** What was claimed is not this process's any more. */
   forget(): void {
-    this.early = [];
+    this.early.clear();
     this.held = [];
     this.cursor = undefined;
     this.wakeQuarantine();
@@ -334,7 +325,13 @@ export class QueueClaims {
     }
     const taken = this.askers.splice(0, tasks.length);
     this.begun += taken.length;
-    for (const [index, { resolve }] of taken.entries()) resolve(tasks[index]);
+    const starts = taken.map(({ turn, resolve }, index) => {
+      const task = tasks[index]!;
+      this.early.add(task);
+      // Cancelled or given back before it was its turn: there may be another one.
+      return { ...turn, begin: () => resolve(this.early.delete(task) ? task : this.ask()) };
+    });
+    this.surroundings.order.answered(starts);
     const since = performance.now();
     for (const task of tasks.slice(taken.length)) this.held.push({ task, since });
     if (this.held.length > 0) this.watchHeld();

@@ -11,20 +11,19 @@ beforeEach(() => {
 afterEach(() => void vi.useRealTimers());
 
 /** A start that has its task at once. */
-function start(name: string, turn = order.next()): void {
-  const begins = order.turn(turn);
+function start(name: string): void {
+  const begins = order.turn(order.next());
   if (begins) void begins.then(() => (begun += name));
   else begun += name;
 }
 
-/** A start that has to claim. @returns what answers it. */
-function claim(name: string): () => void {
+/** A start that has to claim. @returns it, as its claim is answered. */
+function claim(name: string) {
   const turn = order.next();
-  const end = order.claims(turn, 25);
-  return () => {
-    start(name, turn);
-    end();
-  };
+  order.claims(turn, 25);
+  const begins = Promise.withResolvers<void>();
+  void begins.promise.then(() => (begun += name));
+  return { ...turn, begin: begins.resolve };
 }
 
 const pass = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds);
@@ -35,31 +34,46 @@ it('lets starts begin at once while none waits for a claim', () => {
 });
 
 it('lets one overtake one that waits, and the others begin after it', async () => {
-  const answer = claim('A');
+  const first = claim('A');
   for (const name of 'bcde') start(name);
   await pass(20);
   expect(begun).toBe('b');
-  answer();
+  order.answered([first]);
   await pass(0);
   expect(begun).toBe('bAcde');
 });
 
+it('lets those that are answered together begin in order, and between them those that waited', async () => {
+  const first = claim('A');
+  start('b');
+  start('c');
+  const second = claim('D');
+  start('e');
+  const third = claim('F');
+  start('g');
+  order.answered([first, second]);
+  await pass(0);
+  expect(begun).toBe('bAcDeg');
+  order.answered([third]);
+  await pass(0);
+  expect(begun).toBe('bAcDegF');
+});
+
 it('holds up what was claimed sooner, and nothing that was chosen before', async () => {
-  const answers = ['A', 'B', 'c', 'd', 'e'].map(claim);
-  // Those of one queue are answered together.
-  for (const answer of answers.slice(2)) answer();
+  const starts = ['A', 'B', 'c', 'd', 'e'].map(claim);
+  order.answered(starts.slice(2));
   await pass(10);
   expect(begun).toBe('c');
-  answers[0]!();
+  order.answered([starts[0]!]);
   await pass(0);
   expect(begun).toBe('cA');
-  answers[1]!();
+  order.answered([starts[1]!]);
   await pass(0);
   expect(begun).toBe('cABde');
 });
 
 it('holds nobody up any more for a claim that hangs, once they have waited for a moment', async () => {
-  const answer = claim('A');
+  const hanging = claim('A');
   for (const name of 'bcd') start(name);
   await pass(24);
   expect(begun).toBe('b');
@@ -70,8 +84,8 @@ it('holds nobody up any more for a claim that hangs, once they have waited for a
   const next = claim('I');
   for (const name of 'jkl') start(name);
   expect(begun).toBe('bcdefghj');
-  answer();
-  next();
+  order.answered([hanging]);
+  order.answered([next]);
   await pass(0);
   expect(begun).toBe('bcdefghjAIkl');
 });

@@ -12,8 +12,8 @@ interface Claiming extends Turn {
   readonly until: number;
 }
 
-/** A start that has its task, and waits for those before it. */
-interface Waiting extends Turn {
+/** A start that has its task, and begins when it is its turn. */
+interface Start extends Turn {
   readonly begin: () => void;
 }
 
@@ -28,7 +28,7 @@ export class StartOrder {
   private count = 0;
   /** In the order of their numbers, as are the next. */
   private claiming: Claiming[] = [];
-  private waiting: Waiting[] = [];
+  private waiting: Start[] = [];
   /** The numbers of those that have begun before their turn. */
   private overtaking: number[] = [];
   private timer: NodeJS.Timeout | undefined;
@@ -42,7 +42,7 @@ export class StartOrder {
    * For a start that waits for a claim, which is sure to bring something as far as is known.
    *
    * @param patience for how long it may hold up others: less than a claimed task may wait, or what waits here would go back. Milliseconds.
-   * @returns what ends the wait.
+   * @returns what ends the wait, if it was not {@link answered}.
    */
   claims({ number }: Turn, patience: number): () => void {
     const start = { number, until: performance.now() + patience };
@@ -60,6 +60,17 @@ export class StartOrder {
       insert(this.waiting, { number, begin });
       this.watch();
     });
+  }
+
+  /**
+   * For starts whose claim has brought their tasks. All have them before the first
+   * begins, so that those of other queues, which waited for them, begin between them.
+   */
+  answered(starts: readonly Start[]): void {
+    const numbers = new Set(starts.map(({ number }) => number));
+    this.claiming = this.claiming.filter(({ number }) => !numbers.has(number));
+    for (const start of starts) insert(this.waiting, start);
+    this.release();
   }
 
   private mayBegin(number: number): boolean {
