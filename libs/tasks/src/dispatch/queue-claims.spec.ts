@@ -170,6 +170,16 @@ async function play(process: ReturnType<typeof createProcess>, { what, count }: 
   } else await advance(count);
 }
 
+/** A slot asks while a claim gives back what it has brought, and the end comes. */
+const ASKED_WHILE_RECALLED: Operation[] = [
+  { what: 'add', count: 2 },
+  { what: 'ask', count: 1 },
+  { what: 'advance', count: 1 },
+  { what: 'recall', count: 1 },
+  { what: 'advance', count: 1 },
+  { what: 'finish and ask', count: 1 },
+];
+
 const claimedOf = (ledger: FakeLedger) => [...ledger.rows.values()].filter((row) => ledger.isClaimed(row) && !row.running);
 
 describe('the claims of a queue', () => {
@@ -210,7 +220,7 @@ describe('the claims of a queue', () => {
         await process.ask();
         expect(process.asking.count).toBe(0);
       }),
-      { numRuns: 200 },
+      { numRuns: 200, examples: [[ASKED_WHILE_RECALLED]] },
     );
   }, 60_000);
 

@@ -277,7 +277,9 @@ export class QueueClaims {
       .catch((error: unknown) => this.fail(error))
       .finally(() => {
         this.claiming = false;
-        if (this.askers.length > 0) this.pump();
+        // Who has asked while it gave back what it had brought is told of the end here: halt() leaves that to a claim under way.
+        if (this.halted) this.answer([]);
+        else if (this.askers.length > 0) this.pump();
       });
   }
 
