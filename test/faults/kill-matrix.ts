@@ -39,7 +39,7 @@ type SignalName = (typeof SIGNALS)[number];
 /** Longer than the lock of a task, which is 15 s. Milliseconds. */
 const STOP_TIME = 17_000;
 /** Points that may be passed once only, or seldom. */
-const dispatching = /^(relay|claims|lease)\./;
+const dispatching = /^(relay|claims)\./;
 /** How long a restart takes where something watches over the processes. */
 const RESTART_PAUSE = 500;
 /** By then the point must have been reached. */
@@ -105,7 +105,7 @@ export async function runCell(cell: Cell, context: Context): Promise<Result> {
   try {
     // Enough at once for the point to be passed in the middle of something.
     system.mail.delay = 150;
-    const pass = dispatching.test(point) || point === 'worker.during-shutdown' ? 1 : random.between(1, 4);
+    const pass = passOf(point, random);
     await system.start({ [target]: `${point}:${signal}@${pass}` });
     const app = target === 'front' ? system.front : system.workers[0]!;
     const deadline = Date.now() + REACH_PATIENCE;
@@ -143,6 +143,13 @@ export async function runCell(cell: Cell, context: Context): Promise<Result> {
   } finally {
     await system.dispose();
   }
+}
+
+/** At which pass of a point it is to strike. */
+function passOf(point: string, random: Random): number {
+  // The first renewal is a part of the start, and nothing is claimed yet.
+  if (point === 'lease.before-renewal') return 2;
+  return dispatching.test(point) || point === 'worker.during-shutdown' ? 1 : random.between(1, 4);
 }
 
 /** Lets the signal have its consequences, and sees to it that the process is there again afterwards. */
