@@ -111,11 +111,12 @@ export async function runCell(cell: Cell, context: Context): Promise<Result> {
     const deadline = Date.now() + REACH_PATIENCE;
     const violations: Violation[] = [];
     let over = false;
-    // A burst for the point to be reached in, then a trickle for as long as the fault lasts.
+    // A burst for the point to be reached in, then a trickle for as long as the fault lasts. A renewal comes by the clock.
+    const isBurst = (count: number) => (point === 'lease.before-renewal' ? !app.struck : count < 12);
     const load = system.load(
       () => over,
       3,
-      (count) => (count < 12 ? 30 : 900),
+      (count) => (isBurst(count) ? 30 : 900),
     );
     if (point === 'worker.during-shutdown') {
       await sleep(random.between(300, 900));

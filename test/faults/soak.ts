@@ -24,11 +24,11 @@ const GROWTH = { files: 15, memory: 1.5, slack: 64 * 1024 * 1024 };
 
 /** Many tasks, and a fault every few seconds; afterwards nothing is lost, and nothing has grown. */
 export function soak(context: Context): Scenario[] {
-  const size = { redis: context.size.soak, postgres: Math.ceil(context.size.soak / 10) };
+  const size = context.size.soak;
   const dispatchers = context.short ? context.dispatchers.slice(0, 1) : context.dispatchers;
   return dispatchers.map((dispatcher) => {
-    const name = `${size[dispatcher]} tasks (${dispatcher})`;
-    return { name, run: () => runSoak(name, size[dispatcher], dispatcher, context) };
+    const name = `${size} tasks (${dispatcher})`;
+    return { name, run: () => runSoak(name, size, dispatcher, context) };
   });
 }
 

@@ -89,11 +89,11 @@ class FakeLedger {
   }
 }
 
-/** A queue's claims, and slots that ask for tasks as BullMQ's workers do. */
-function createProcess() {
+/** A queue's claims, and slots that ask for tasks as BullMQ's workers do. @param order of the starts of all queues. */
+function createQueue(order = new StartOrder()) {
   const ledger = new FakeLedger();
   const slot = new QuarantineSlot();
-  const surroundings = { claims: ledger.claims, worker: () => ledger.worker, slot, order: new StartOrder(), release: ledger.release };
+  const surroundings = { claims: ledger.claims, worker: () => ledger.worker, slot, order, release: ledger.release };
   const queue = new QueueClaims('default', surroundings);
   const cancelled = new Set<string>();
   const running: ClaimedTask[] = [];
@@ -129,6 +129,12 @@ function createProcess() {
   return { ledger, queue, cancelled, running, asking, mistakes, ask, finish };
 }
 
+/** The two queues of a process, whose starts keep one order. */
+function createQueues() {
+  const order = new StartOrder();
+  return [createQueue(order), createQueue(order)] as const;
+}
+
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance', 'Date'] }));
 afterEach(() => void vi.useRealTimers());
 const advance = (milliseconds: number) => vi.advanceTimersByTimeAsync(milliseconds);
@@ -149,15 +155,15 @@ const operations = fc.oneof(
 
 type Operation = typeof operations extends fc.Arbitrary<infer T> ? T : never;
 
-async function play(process: ReturnType<typeof createProcess>, { what, count }: Operation): Promise<void> {
-  const { ledger, queue, cancelled, ask, finish } = process;
+async function play(played: ReturnType<typeof createQueue>, { what, count }: Operation): Promise<void> {
+  const { ledger, queue, cancelled, ask, finish, running } = played;
   if (what === 'add') {
     ledger.add(count);
     queue.wake();
   } else if (what === 'ask') {
     for (let n = 0; n < count; n++) void ask();
   } else if (what === 'finish and ask') {
-    for (let n = 0; n < count && process.running.length > 0; n++) {
+    for (let n = 0; n < count && running.length > 0; n++) {
       finish();
       void ask();
     }
@@ -195,25 +201,26 @@ const claimedOf = (ledger: FakeLedger) => [...ledger.rows.values()].filter((row)
 describe('the claims of a queue', () => {
   it('begin every task that is there, none twice at a time and none that was cancelled, and leave nobody waiting, whatever happens', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(operations, { maxLength: 60 }), async (steps) => {
-        const process = createProcess();
-        const { ledger, asking, mistakes, ask, finish, running } = process;
-        for (const step of steps) await play(process, step);
-        ledger.fates.length = 0;
+      fc.asyncProperty(fc.array(fc.tuple(fc.nat(1), operations), { maxLength: 60 }), async (steps) => {
+        const queues = createQueues();
+        for (const [index, step] of steps) await play(queues[index]!, step);
+        for (const { ledger } of queues) ledger.fates.length = 0;
         // Slots that go on asking, for longer than a lost answer can be outstanding.
-        for (let second = 0; second < 40; second++) {
-          while (running.length > 0) finish();
-          for (let n = asking.count; n < 15; n++) void ask();
-          await advance(1_000);
+        const goOn = async (milliseconds: number) => {
+          for (const { running, asking, finish, ask } of queues) {
+            while (running.length > 0) finish();
+            for (let n = asking.count; n < 15; n++) void ask();
+          }
+          await advance(milliseconds);
+        };
+        for (let second = 0; second < 40; second++) await goOn(1_000);
+        for (let turn = 0; turn < 2_000 && queues.some(({ ledger }) => ledger.rows.size > 0); turn++) await goOn(50);
+        await advance(1_000);
+        for (const { mistakes, ledger, asking } of queues) {
+          expect(mistakes).toEqual([]);
+          expect([...ledger.rows.values()], 'what never began').toEqual([]);
+          expect(asking.count, 'those who wait for an answer').toBe(0);
         }
-        for (let turn = 0; turn < 2_000 && ledger.rows.size > 0; turn++) {
-          while (running.length > 0) finish();
-          for (let n = asking.count; n < 15; n++) void ask();
-          await advance(50);
-        }
-        expect(mistakes).toEqual([]);
-        expect([...ledger.rows.values()], 'what never began').toEqual([]);
-        expect(asking.count, 'those who wait for an answer').toBe(0);
       }),
       { numRuns: 200 },
     );
@@ -221,18 +228,20 @@ describe('the claims of a queue', () => {
 
   it('give everything back at the end but what runs, and answer whoever waits', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(operations, { maxLength: 40 }), async (steps) => {
-        const process = createProcess();
-        for (const step of steps) await play(process, step.what === 'lose' ? { ...step, what: 'fail' } : step);
-        void process.queue.halt();
-        await advance(200);
-        expect(process.mistakes).toEqual([]);
-        expect(claimedOf(process.ledger)).toEqual([]);
-        expect(process.asking.count).toBe(0);
-        await process.ask();
-        expect(process.asking.count).toBe(0);
+      fc.asyncProperty(fc.array(fc.tuple(fc.nat(1), operations), { maxLength: 40 }), async (steps) => {
+        const queues = createQueues();
+        for (const [index, step] of steps) await play(queues[index]!, step.what === 'lose' ? { ...step, what: 'fail' } : step);
+        for (const { queue } of queues) void queue.halt();
+        await advance(300);
+        for (const { mistakes, ledger, asking, ask } of queues) {
+          expect(mistakes).toEqual([]);
+          expect(claimedOf(ledger)).toEqual([]);
+          expect(asking.count).toBe(0);
+          await ask();
+          expect(asking.count).toBe(0);
+        }
       }),
-      { numRuns: 200, examples: [[ASKED_WHILE_RECALLED]] },
+      { numRuns: 200, examples: [[ASKED_WHILE_RECALLED.map((step) => [0, step] as [number, Operation])]] },
     );
   }, 60_000);
 
@@ -240,7 +249,7 @@ describe('the claims of a queue', () => {
     ['beside another worker, soon enough for it to begin them within 50 ms', false, 40],
     ['alone, within a second after another one has come', true, 1_100],
   ])('give back what no slot begins: %s', async (_name, isAlone, within) => {
-    const { ledger, queue, ask, finish } = createProcess();
+    const { ledger, queue, ask, finish } = createQueue();
     ledger.isAlone = isAlone;
     ledger.add(2_000);
     queue.wake();
@@ -272,7 +281,7 @@ describe('the claims of a queue', () => {
   ])(
     'begin at the start of a queue that is never empty for a part of the time only: claims are %s',
     async (_name, latency, during, least, most) => {
-      const { ledger, queue, ask, finish, asking, running } = createProcess();
+      const { ledger, queue, ask, finish, asking, running } = createQueue();
       ledger.latency = latency;
       ledger.add(20_000);
       queue.wake();
@@ -286,7 +295,7 @@ describe('the claims of a queue', () => {
   );
 
   it.each([false, true])('go on behind the cursor while those from the start of the queue take 8 s; and fail: %s', async (fails) => {
-    const { ledger, queue, ask, finish, asking, running } = createProcess();
+    const { ledger, queue, ask, finish, asking, running } = createQueue();
     ledger.rewind = { latency: 8_000, fails };
     ledger.add(20_000);
     queue.wake();

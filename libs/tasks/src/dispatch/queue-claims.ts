@@ -194,13 +194,13 @@ export class QueueClaims {
     if (this.claiming) this.dropped.add(id);
   }
 
-  /** Gives back what waits here, and what a claim under way brings beyond what is asked for. Resolves when the ledger has what waited. */
+  /** Gives back what has not begun, also what a claim under way brings. Resolves when the ledger has what was here. */
   async giveBack(): Promise<void> {
     this.isRecalled = this.claiming;
     const tasks = [...this.early, ...this.held.map(({ task }) => task)];
     this.early.clear();
     this.held = [];
-    await Promise.all(tasks.map((task) => this.surroundings.release({ task })));
+    await this.release(tasks);
   }
 
   /** What was claimed is not this process's any more. */
@@ -327,6 +327,8 @@ export class QueueClaims {
     }
     const taken = this.askers.splice(0, tasks.length);
     this.begun += taken.length;
+    const since = performance.now();
+    for (const task of tasks.slice(taken.length)) this.held.push({ task, since });
     const starts = taken.map(({ turn, resolve }, index) => {
       const task = tasks[index]!;
       this.early.add(task);
@@ -334,8 +336,6 @@ export class QueueClaims {
       return { ...turn, begin: () => resolve(this.early.delete(task) ? task : this.ask()) };
     });
     this.surroundings.order.answered(starts);
-    const since = performance.now();
-    for (const task of tasks.slice(taken.length)) this.held.push({ task, since });
     if (this.held.length > 0) this.watchHeld();
   }
 
@@ -349,6 +349,10 @@ export class QueueClaims {
     const rest = Math.min(POLL_INTERVAL, (due ?? POLL_INTERVAL) + 1);
     this.dryUntil = performance.now() + rest;
     this.alarm = setTimeout(() => this.wake(), rest).unref();
+  }
+
+  private async release(tasks: readonly ClaimedTask[]): Promise<void> {
+    await Promise.all(tasks.map((task) => this.surroundings.release({ task })));
   }
 
   private fail(error: unknown): void {
@@ -397,7 +401,7 @@ export class QueueClaims {
     } else if (isOver()) {
       this.calmUntil = performance.now() + CALM;
       this.ahead = 0;
-      await this.giveBack();
+      await this.release(this.held.splice(0).map(({ task }) => task));
     }
   }
 

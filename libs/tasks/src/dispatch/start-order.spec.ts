@@ -18,9 +18,8 @@ function start(name: string): void {
 }
 
 /** A start that has to claim. @returns it, as its claim is answered. */
-function claim(name: string) {
-  const turn = order.next();
-  order.claims(turn, 25);
+function claim(name: string, patience = 25, turn = order.next()) {
+  order.claims(turn, patience);
   const begins = Promise.withResolvers<void>();
   void begins.promise.then(() => (begun += name));
   return { ...turn, begin: begins.resolve };
@@ -60,7 +59,7 @@ it('lets those that are answered together begin in order, and between them those
 });
 
 it('holds up what was claimed sooner, and nothing that was chosen before', async () => {
-  const starts = ['A', 'B', 'c', 'd', 'e'].map(claim);
+  const starts = ['A', 'B', 'c', 'd', 'e'].map((name) => claim(name));
   order.answered(starts.slice(2));
   await pass(10);
   expect(begun).toBe('c');
@@ -88,4 +87,37 @@ it('holds nobody up any more for a claim that hangs, once they have waited for a
   order.answered([next]);
   await pass(0);
   expect(begun).toBe('bcdefghjAIkl');
+});
+
+it('waits for a claim by its own patience, also when one that had more was answered before it', async () => {
+  const first = claim('A', 250);
+  claim('B');
+  for (const name of 'cde') start(name);
+  await pass(10);
+  order.answered([first]);
+  await pass(14);
+  expect(begun).toBe('cA');
+  await pass(1);
+  expect(begun).toBe('cAde');
+});
+
+it('counts the patience from the turn on', async () => {
+  const turn = order.next();
+  await pass(20);
+  claim('A', 25, turn);
+  for (const name of 'bc') start(name);
+  await pass(4);
+  expect(begun).toBe('b');
+  await pass(1);
+  expect(begun).toBe('bc');
+});
+
+it('begins a start behind those that wait, also when the time for which they did is just over', async () => {
+  claim('A');
+  for (const name of 'bcd') start(name);
+  const now = vi.spyOn(performance, 'now').mockReturnValue(performance.now() + 26);
+  start('e');
+  now.mockRestore();
+  await pass(0);
+  expect(begun).toBe('bcde');
 });

@@ -4,16 +4,18 @@ const OVERTAKING = 1;
 /** A start, in the order in which slots were chosen for their queues. */
 export interface Turn {
   readonly number: number;
+  /** As `performance.now()` tells it. */
+  readonly since: number;
 }
 
 /** A start that waits for a claim. */
-interface Claiming extends Turn {
+interface Claiming extends Pick<Turn, 'number'> {
   /** Until when it holds up the others. */
   readonly until: number;
 }
 
 /** A start that has its task, and begins when it is its turn. */
-interface Start extends Turn {
+interface Start extends Pick<Turn, 'number'> {
   readonly begin: () => void;
 }
 
@@ -35,17 +37,17 @@ export class StartOrder {
 
   /** The turn of a start that is to get its task now. */
   next(): Turn {
-    return { number: ++this.count };
+    return { number: ++this.count, since: performance.now() };
   }
 
   /**
    * For a start that waits for a claim, which is sure to bring something as far as is known.
    *
-   * @param patience for how long it may hold up others: less than a claimed task may wait, or what waits here would go back. Milliseconds.
+   * @param patience for how long, from its turn on, it may hold up others: less than a claimed task may wait, or what waits here would go back. Milliseconds.
    * @returns what ends the wait, if it was not {@link answered}.
    */
-  claims({ number }: Turn, patience: number): () => void {
-    const start = { number, until: performance.now() + patience };
+  claims({ number, since }: Turn, patience: number): () => void {
+    const start = { number, until: since + patience };
     insert(this.claiming, start);
     return () => {
       this.claiming = this.claiming.filter((other) => other !== start);
@@ -55,10 +57,11 @@ export class StartOrder {
 
   /** For a start that has its task: undefined when it may begin, or else resolves when it may. */
   turn({ number }: Turn): Promise<void> | undefined {
-    if (this.mayBegin(number)) return undefined;
+    // While others wait it begins as they do, or it would come before those for which the time to wait is just over.
+    if (this.waiting.length === 0 && this.mayBegin(number)) return undefined;
     return new Promise((begin) => {
       insert(this.waiting, { number, begin });
-      this.watch();
+      this.release();
     });
   }
 
@@ -95,18 +98,14 @@ export class StartOrder {
 
   /** Those that wait are held up for as long as those that claim may do so. */
   private watch(): void {
+    clearTimeout(this.timer);
     const [first] = this.claiming;
-    if (!first || this.waiting.length === 0 || this.timer) return;
-    const end = () => {
-      this.timer = undefined;
-      this.release();
-    };
-    this.timer = setTimeout(end, first.until - performance.now());
+    if (first && this.waiting.length > 0) this.timer = setTimeout(() => this.release(), first.until - performance.now());
   }
 }
 
 /** By number. */
-function insert<T extends Turn>(turns: T[], turn: T): void {
+function insert<T extends Pick<Turn, 'number'>>(turns: T[], turn: T): void {
   const index = turns.findIndex(({ number }) => number > turn.number);
   turns.splice(index < 0 ? turns.length : index, 0, turn);
 }

@@ -79,10 +79,11 @@ export class DatabaseClock {
     if (isNews) this.onRight();
   }
 
-  /** Of two answers the one that took less time is believed: the first one may have waited for a connection. */
+  /** Where the answer took long it is asked once more, and the one that took less time is believed: the first one may have waited for a connection. */
   private async ask(): Promise<void> {
     const first = await this.askOnce();
-    const second = first.took > QUICK ? await this.askOnce() : first;
+    // Whatever becomes of the second question, the first one was answered.
+    const second = first.took > QUICK ? await this.askOnce().catch(() => first) : first;
     this.offset = (second.took < first.took ? second : first).offset;
     this.askedAt = performance.now();
   }
