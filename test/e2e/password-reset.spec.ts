@@ -178,12 +178,28 @@ describe('asking for a new password', () => {
     await waybill.mail.mailTo(account.email, 2);
     await waybill.idle();
     expect(emails.map((email) => linksOf(email).length)).toEqual([1, 0, 0]);
-    // The event of nobody is kept for an hour.
+    // The event of nobody is kept for as long as it counts.
     const kept = await waybill.database.query<{ hours: number }>(
       `SELECT round(extract(epoch FROM expires_at - created_at) / 3600)::int AS hours FROM account_event
        WHERE kind = 'password_reset_requested' AND NOT EXISTS (SELECT FROM users WHERE users.id = user_id) ORDER BY id DESC LIMIT 2`,
     );
-    expect(kept).toEqual([{ hours: 1 }, { hours: 1 }]);
+    expect(kept).toEqual([{ hours: 24 }, { hours: 24 }]);
+  });
+
+  it('does as much for an address that nobody has also after the hundred that are recorded a day', async () => {
+    const account = await verified();
+    const unknown = somebody().email;
+    const since = (await waybill.database.query<{ now: Date }>('SELECT now()'))[0]!.now;
+    for (let times = 0; times < 102; times++) {
+      for (const email of [account.email, times % 2 ? unknown : unknown.toUpperCase()]) {
+        expect((await waybill.http.call(requestPasswordReset, { email })).code).toBe(Code.OK);
+      }
+    }
+    const recorded = await waybill.database.query<{ count: number }>(
+      `SELECT count(*)::int AS count FROM account_event WHERE kind = 'password_reset_requested' AND created_at > $1 GROUP BY user_id`,
+      [since],
+    );
+    expect(recorded).toEqual([{ count: 100 }, { count: 100 }]);
   });
 
   it('a hundred times within a minute mails once, in whatever case', async () => {

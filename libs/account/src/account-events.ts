@@ -40,8 +40,8 @@ const KEPT = '90 days';
 /** How long those of a sign-up are that has not become an account: a flood of them must not be kept for months. */
 const KEPT_OF_SIGN_UP = '2 days';
 
-/** How long those of an id that is nobody's are, which are written so that nobody can tell. */
-const KEPT_OF_NOBODY = '1 hour';
+/** How long those of an id that is nobody's are, which are written so that nobody can tell: for as long as an account's are counted. */
+const KEPT_OF_NOBODY = '1 day';
 
 /** How many events of one kind an account has a day, about. What comes beyond them is in the log alone. */
 const A_DAY = 100;

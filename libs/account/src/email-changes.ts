@@ -68,7 +68,7 @@ export class EmailChanges {
    */
   async request(identity: Identity, newEmail: string, currentPassword: string): Promise<void> {
     const user = await this.currentPasswords.check(identity, currentPassword);
-    if (newEmail === user.email) {
+    if (newEmail.toLowerCase() === user.email.toLowerCase()) {
       throw RpcError.invalidArgument([{ field: 'new_email', description: 'is your address already' }]);
     }
     await this.dataSource.transaction(async (manager) => {

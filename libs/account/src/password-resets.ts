@@ -4,7 +4,7 @@ import { Config } from '@app/config';
 import { RpcError } from '@app/rpc';
 import { TaskDistributor } from '@app/tasks';
 import { DataSource } from 'typeorm';
-import { v7 as uuidv7 } from 'uuid';
+import { v5 as uuidv5 } from 'uuid';
 import { AccountEvents } from './account-events.js';
 import { AccountNotices } from './account-notices.js';
 import { PasswordHasher } from './password-hasher.js';
@@ -38,8 +38,9 @@ export class PasswordResets {
       const [user] = await manager.query<{ id: string }[]>('SELECT id FROM users WHERE lower(email) = lower($1) AND is_email_verified', [
         email,
       ]);
-      const userId = user?.id ?? uuidv7();
       const key = createHmac('sha256', this.config.SECRET_KEY).update(`reset:${email.toLowerCase()}`).digest('base64url');
+      // The same one for an address each time: an account's events are counted, and so must be those of nobody.
+      const userId = user?.id ?? uuidv5(key, uuidv5.URL);
       await this.tasks.distribute(SendPasswordReset, { userId }, { manager, unique: { key, for: '1m' } });
       await this.events.record(manager, { userId, kind: 'password_reset_requested' });
     });

@@ -50,8 +50,11 @@ export class EngineOptions {
   /** Milliseconds. */
   readonly shutdownTimeout: number;
 
-  /** @throws RangeError that names the option which cannot be used. */
+  /** @throws RangeError that names the option which cannot be used; Error below Node 24. */
   constructor(options: TasksOptions) {
+    // On an older one it would start, and lose its lease at the first renewal.
+    if (Number.parseInt(process.versions.node, 10) < 24)
+      throw new Error(`the task engine needs Node 24 or newer: this is ${process.version}`);
     const { database, redis, queues = { critical: 10, default: 5 }, strict = false, concurrency = 15, shutdownTimeout = '10s' } = options;
     if (!URL.canParse(database.url)) throw new RangeError('database.url must be a URL such as postgres://user:password@host:5432/name');
     this.databaseUrl = database.url;
