@@ -83,9 +83,9 @@ describe.each(['http', 'grpc'] as const)('another address, over %s', (transport)
     );
     // The session goes on.
     for (const own of [newEmail, newEmail.toUpperCase()]) {
-      expect((await waybill[transport].call(changeEmail, { newEmail: own, currentPassword: person.password }, headers)).violations).toEqual([
-        { field: transport === 'http' ? 'newEmail' : 'new_email', description: 'is your address already' },
-      ]);
+      expect((await waybill[transport].call(changeEmail, { newEmail: own, currentPassword: person.password }, headers)).violations).toEqual(
+        [{ field: transport === 'http' ? 'newEmail' : 'new_email', description: 'is your address already' }],
+      );
     }
   });
 
