@@ -14,8 +14,6 @@ import { type LedgerRow, Waybill } from '../support/waybill.js';
 const TYPE = 'account.send_verification_email';
 const PASSWORD = 'a password of operators';
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-/** When a list shows what was searched for, at the latest. */
-const FOUND = { timeout: 20_000 };
 const PAGES = ['/', '/tasks', '/dead', '/schedules', '/workers', '/actions'] as const;
 
 /** The operators' console in a real browser, on the real apps. One suite for every dispatcher. */
@@ -185,7 +183,7 @@ export function describeConsole(dispatcher: Dispatcher): void {
       await page.getByLabel('Error contains').fill('550');
       await page.getByLabel('State').selectOption('dead');
       await page.getByRole('button', { name: 'Search' }).click();
-      await expect.poll(found, FOUND).toContain(dead.id);
+      await expect.poll(found).toContain(dead.id);
       expect(new URL(page.url()).search).toBe('?error=550&state=dead');
       expect(await found()).not.toContain(waiting.id);
       for (const [query, hits, others] of [
@@ -197,7 +195,7 @@ export function describeConsole(dispatcher: Dispatcher): void {
         ['youngerThan=3600000', [dead.id, waiting.id], []],
       ] as const) {
         await open(`/tasks?${query}`);
-        if (hits.length > 0) await expect.poll(found, FOUND).toEqual(expect.arrayContaining([...hits]));
+        if (hits.length > 0) await expect.poll(found).toEqual(expect.arrayContaining([...hits]));
         else await page.getByText('No task matches.').waitFor();
         for (const other of others) expect([query, await found()]).toEqual([query, expect.not.arrayContaining([other])]);
       }
