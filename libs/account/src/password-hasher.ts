@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { Config } from '@app/config';
 import { callIsCostly, currentSource, RpcError } from '@app/rpc';
 import { hash, verify } from '@node-rs/argon2';
 import { availableParallelism } from 'node:os';
@@ -15,13 +16,20 @@ const NOBODYS = `$argon2id$v=19$m=${ARGON2ID.memoryCost},t=${ARGON2ID.timeCost},
 const WAITING = 100;
 
 /**
- * Hashes passwords, in NFC, no more at a time than there are cores: a flood of
+ * Hashes passwords, in NFC, no more at a time than keep the cores busy: a flood of
  * sign-ups cannot eat the memory. Sources take turns, so that whoever floods
  * delays the others by no more than one hash each time.
  */
 @Injectable()
 export class PasswordHasher {
-  private readonly room = new FairRoom(availableParallelism(), WAITING);
+  private readonly room: FairRoom;
+
+  constructor(config: Config) {
+    // One more than there are cores, or a core would wait for this thread whenever a hash has ended. And one thread of Node's
+    // pool is left to what else needs one, such as signing a token: it would wait for a hash to end.
+    const atOnce = Math.min(availableParallelism() + 1, config.UV_THREADPOOL_SIZE - 1);
+    this.room = new FairRoom(atOnce, WAITING);
+  }
 
   /** @throws RpcError RESOURCE_EXHAUSTED when too many of the same source are waiting. */
   hash(password: string): Promise<string> {
