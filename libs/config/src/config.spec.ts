@@ -155,7 +155,8 @@ describe('Config', () => {
 
   it('refuses reservations beyond the slots, and a console without a password', () => {
     expect(problemsOf({ QUEUE_WEIGHTS: 'a=1:min=9,b=1:min=9', WORKER_CONCURRENCY: '15' })).toContain('reserves more slots');
-    expect(problemsOf({ CONSOLE_PORT: '8090' })).toContain('CONSOLE_PASSWORD');
+    expect(() => Config.parse({ CONSOLE_PORT: '8090' }, 'app')).toThrow('  CONSOLE_PASSWORD: must be set where CONSOLE_PORT is');
+    expect(Config.parse({ CONSOLE_PORT: '8090' }, 'command').CONSOLE_PORT).toBe(8090);
     expect(problemsOf({ CONSOLE_PASSWORD: 'too short' })).toContain('  CONSOLE_PASSWORD: must have at least 12');
     expect(problemsOf({ CONSOLE_READ_ONLY: 'yes' })).toContain('  CONSOLE_READ_ONLY: ');
   });

@@ -158,11 +158,6 @@ const schema = z
     message: 'reserves more slots than WORKER_CONCURRENCY has',
     when: ({ issues }) => issues.length === 0,
   })
-  .refine((config) => config.CONSOLE_PORT === undefined || config.CONSOLE_PASSWORD !== undefined, {
-    path: ['CONSOLE_PASSWORD'],
-    message: 'must be set where CONSOLE_PORT is',
-    when: ({ issues }) => issues.length === 0,
-  })
   .superRefine((config, context) => {
     const problems = tracesOf(config);
     if (problems instanceof z.ZodError)
@@ -256,7 +251,11 @@ export class Config {
     const result = schema.safeParse(given);
     const problems = [...unread, ...(result.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`)];
     if (given['NODE_ENV'] === 'production') problems.push(...productionProblems(given));
-    if (use === 'app') problems.push(...unsaidProblems(given));
+    if (use === 'app') {
+      problems.push(...unsaidProblems(given));
+      // A command opens no console.
+      if (given['CONSOLE_PORT'] && !given['CONSOLE_PASSWORD']) problems.push('CONSOLE_PASSWORD: must be set where CONSOLE_PORT is');
+    }
     if (problems.length > 0 || !result.success) {
       throw new InvalidEnvironment(`The environment is not valid:\n${problems.map((line) => `  ${line}`).join('\n')}`);
     }

@@ -249,7 +249,7 @@ export type UpdateUserRequest = Message<"account.v1.UpdateUserRequest"> & {
 
   /**
    * Which fields are changed; by default those that are given. `full_name` is all
-   * that there is.
+   * that there is, and `*` stands for it.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
