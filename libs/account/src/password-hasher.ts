@@ -27,7 +27,7 @@ export class PasswordHasher {
   constructor(config: Config) {
     // One more than there are cores, or a core would wait for this thread whenever a hash has ended. And one thread of Node's
     // pool is left to what else needs one, such as signing a token: it would wait for a hash to end.
-    const atOnce = Math.min(availableParallelism() + 1, config.UV_THREADPOOL_SIZE - 1);
+    const atOnce = Math.max(1, Math.min(availableParallelism() + 1, config.UV_THREADPOOL_SIZE - 1));
     this.room = new FairRoom(atOnce, WAITING);
   }
 
