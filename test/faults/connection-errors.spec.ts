@@ -1,10 +1,10 @@
 import { Socket } from 'node:net';
 import { Config } from '@app/config';
 import { createDataSource } from '@app/database';
-import { isCutShort, isDatabaseUnavailable } from '@app/postgres';
+import { Client, isCutShort, isDatabaseUnavailable, PoolClient } from '@app/postgres';
 import pg from 'pg';
 import { DataSource, type DataSourceOptions } from 'typeorm';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { dataSourceOptions } from '../../libs/database/src/data-source.js';
 import { Listener } from '../../libs/tasks/src/ledger/listener.js';
 import { EngineOptions } from '../../libs/tasks/src/options.js';
@@ -58,6 +58,60 @@ it('a connection that does not answer is not given to the next one', async () =>
   await expect(dataSource.query('SELECT 1 AS one')).resolves.toEqual([{ one: 1 }]);
   await dataSource.destroy();
   await proxy.stop();
+});
+
+/** Stops the whole process for a while, as a handler does that computes. */
+const block = (milliseconds: number) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+
+describe.each([
+  ['a connection', Client],
+  ['one of a pool', PoolClient],
+])('%s does not hold it against the server that the process stood still', (_, Kind) => {
+  let client: pg.Client;
+  const connect = (port = new URL(database.url).port) => {
+    const url = new URL(database.url);
+    url.port = port;
+    url.searchParams.set('query_timeout', '300');
+    client = new Kind({ connectionString: url.href });
+    client.on('error', () => undefined);
+    return client.connect();
+  };
+  afterEach(() => client.end());
+  const sleep = (seconds: number) => client.query('SELECT pg_sleep($1)', [seconds]);
+
+  it('a query that was under way is answered', async () => {
+    await connect();
+    const answer = client.query('SELECT 1 AS one');
+    block(600);
+    await expect(answer).resolves.toMatchObject({ rows: [{ one: 1 }] });
+  });
+
+  it('so are a transaction, and what waits behind it on the connection', async () => {
+    await connect();
+    for (let round = 0; round < 2; round++) {
+      const answers = [client.query('START TRANSACTION'), sleep(0.1), sleep(0.2), client.query('COMMIT')];
+      block(600);
+      await expect(Promise.all(answers)).resolves.toHaveLength(4);
+    }
+  });
+
+  it('each has its own time, and none before it is sent', async () => {
+    await connect();
+    await expect(Promise.all([sleep(0.2), sleep(0.2), sleep(0.2)])).resolves.toHaveLength(3);
+  });
+
+  it('and a server that does not answer is still given up, with all that waits for it', async () => {
+    const proxy = await Proxy.start(new URL(database.url).host);
+    await connect(String(proxy.port));
+    await client.query('SELECT 1');
+    proxy.swallow();
+    const answers = [client.query('SELECT 1'), client.query('SELECT 2')];
+    block(600);
+    const failures = (await Promise.allSettled(answers)).map((settled) => (settled as PromiseRejectedResult).reason as Error);
+    expect(failures.map(({ message }) => message)).toEqual(['Query read timeout', 'Query read timeout']);
+    await expect(client.query('SELECT 1')).rejects.toSatisfy(isDatabaseUnavailable);
+    await proxy.stop();
+  });
 });
 
 it('a statement may take as long as DATABASE_STATEMENT_TIMEOUT says, and the server is what ends it', async () => {

@@ -1,9 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { Config } from '@app/config';
-import { isTransient } from '@app/postgres';
+import { Client, isTransient } from '@app/postgres';
 import { scrub } from '@app/redaction';
-import pg from 'pg';
+import type pg from 'pg';
 
 /** Milliseconds. A command says within 5 s what it cannot reach, and Node needs a second or two of them to load it. */
 const PATIENCE = 3_000;
@@ -45,7 +45,7 @@ export async function assertDatabase(config: Config, checks: readonly PendingChe
   let client: pg.Client | undefined;
   try {
     // It reads the certificates that the URL names.
-    client = new pg.Client({
+    client = new Client({
       connectionString: config.DATABASE_URL,
       application_name: 'waybill-check',
       connectionTimeoutMillis: PATIENCE,

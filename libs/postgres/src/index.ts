@@ -1,3 +1,4 @@
+export { Client } from './client.js';
 export { isCutShort, isDatabaseUnavailable, isLockTimeout, isMissingInSchema, isTransient, uniqueViolation } from './errors.js';
 export { observePool } from './observe-pool.js';
 export { PoolClient } from './pool-client.js';

@@ -1,7 +1,8 @@
 import { EventEmitter } from 'node:events';
 import { Injectable } from '@nestjs/common';
+import { Client } from '@app/postgres';
+import type pg from 'pg';
 import { EngineOptions } from '../options.js';
-import pg from 'pg';
 import { TaskLogger } from '../task-logger.js';
 import { CANCEL_CHANNEL, PAUSE_CHANNEL, TASK_CHANNEL } from './channels.js';
 
@@ -64,7 +65,7 @@ export class Listener extends EventEmitter<Events> {
   }
 
   private async listen(): Promise<void> {
-    const client = new pg.Client({
+    const client: pg.Client = new Client({
       connectionString: this.options.databaseUrl,
       application_name: 'waybill-listener',
       keepAlive: true,
