@@ -1,10 +1,10 @@
 import type { Config } from '@app/config';
-import { PoolClient } from '@app/postgres';
+import { type Limits, Pool } from '@app/postgres';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
 
 /** How long a connection may be waited for, in milliseconds. */
-const CONNECT_TIMEOUT = 5_000;
+export const CONNECT_TIMEOUT = 5_000;
 /** How much later than the server's own limit we stop waiting for the answer to a statement: it ends waits that the server can no longer answer. */
 const QUERY_GRACE = 2_000;
 
@@ -32,16 +32,15 @@ export function dataSourceOptions(
     url: config.DATABASE_URL,
     applicationName,
     poolSize,
-    connectTimeoutMS: CONNECT_TIMEOUT,
+    driver: { Pool },
     extra: {
       keepAlive: true,
-      Client: PoolClient,
       // A plan that is kept may have been made while the table was empty, and would read all of it later if it did not go along an index.
       // Where a small table has no such index, its scan is taken for so dear by Postgres before 18 that it would compile it.
       options: keepsPlans ? '-c plan_cache_mode=auto -c enable_seqscan=off -c jit=off' : '-c plan_cache_mode=force_custom_plan',
       statement_timeout: config.DATABASE_STATEMENT_TIMEOUT,
-      query_timeout: config.DATABASE_STATEMENT_TIMEOUT + QUERY_GRACE,
       idle_in_transaction_session_timeout: 60_000,
+      ...({ connectLimit: CONNECT_TIMEOUT, answerLimit: config.DATABASE_STATEMENT_TIMEOUT + QUERY_GRACE } satisfies Limits),
     },
   };
 }

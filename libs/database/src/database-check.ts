@@ -48,8 +48,8 @@ export async function assertDatabase(config: Config, checks: readonly PendingChe
     client = new Client({
       connectionString: config.DATABASE_URL,
       application_name: 'waybill-check',
-      connectionTimeoutMillis: PATIENCE,
-      query_timeout: PATIENCE,
+      connectLimit: PATIENCE,
+      answerLimit: PATIENCE,
     });
     client.on('error', () => undefined);
     await client.connect();

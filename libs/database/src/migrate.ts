@@ -1,9 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '@app/config';
-import { isLockTimeout } from '@app/postgres';
+import { Client, isLockTimeout } from '@app/postgres';
 import { scrub } from '@app/redaction';
 import { DataSource, type Migration, MigrationExecutor, type QueryRunner } from 'typeorm';
-import { dataSourceOptions } from './data-source.js';
+import { CONNECT_TIMEOUT, dataSourceOptions } from './data-source.js';
 import { MIGRATION_TABLE, type Migrations } from './pending-migrations.js';
 
 /** Any number; every process that migrates takes the same advisory lock. */
@@ -50,7 +50,7 @@ export async function migrate(
     migrationsTableName: MIGRATION_TABLE,
     poolSize: 1,
     // Nothing of what an app's statements are bound by; nor are they prepared, since the tables change under them.
-    extra: { keepAlive: true },
+    extra: { keepAlive: true, Client, connectLimit: CONNECT_TIMEOUT },
   }).initialize();
   const runner = dataSource.createQueryRunner();
   try {

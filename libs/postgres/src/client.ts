@@ -1,52 +1,69 @@
 import pg from 'pg';
+import { limit } from './limit.js';
 
 /** What is said of a query that was not answered in time; `pg`'s own words for it. */
 const READ_TIMEOUT = 'Query read timeout';
+/** And of a connection that was not there in time. */
+const CONNECT_TIMEOUT = 'timeout expired';
 
 /**
- * A connection that waits `query_timeout` milliseconds for the answer to each
- * query, from when it was sent. Then it is closed, for nobody after could be
- * answered on it, and every query on it fails with "Query read timeout".
- *
- * `pg` has this limit too, but holds the process's own standstill against the
- * server: when an event loop was blocked, timers come before the sockets are read,
- * and a query fails whose answer has long been there. Here they are read first.
+ * How long is waited for the server, in milliseconds; without them, for ever. They
+ * stand in for `connectionTimeoutMillis` and `query_timeout` of `pg`, which hold it
+ * against the server when the process itself stood still.
+ */
+export interface Limits {
+  /** For a connection. */
+  readonly connectLimit?: number;
+  /** For the answer to a query, from when it is sent. */
+  readonly answerLimit?: number;
+}
+
+/** What is used here of `pg`'s client, which its types do not tell of. */
+interface Internals {
+  _errorAllQueries(error: Error): void;
+}
+
+/**
+ * A connection that waits for the server no longer than its {@link Limits} say. One
+ * that leaves a query unanswered is closed, since nobody after could be answered on
+ * it either; each of its queries fails with "Query read timeout".
  */
 export class Client extends pg.Client {
-  private readonly limit: number;
-  private timer: NodeJS.Timeout | undefined;
-  private afterReading: NodeJS.Immediate | undefined;
+  private stopWaiting: (() => void) | undefined;
 
-  constructor(config?: pg.ClientConfig) {
-    super(config);
-    // What the options and the URL have come to, which the types of `pg` do not tell of.
-    const { connectionParameters } = this as unknown as { connectionParameters: { query_timeout: number } };
-    this.limit = connectionParameters.query_timeout;
-    connectionParameters.query_timeout = 0;
-    this.connection.on('readyForQuery', () => this.timer && this.waitForAnswer());
-    this.on('drain', () => this.stopWaiting());
-    this.on('end', () => this.stopWaiting());
+  constructor(private readonly limits: pg.ClientConfig & Limits = {}) {
+    super(limits);
+    this.connection.on('readyForQuery', () => this.stopWaiting && this.waitForAnswer());
+    this.on('drain', () => this.answered());
+    this.on('end', () => this.answered());
+  }
+
+  override connect(...args: unknown[]): never {
+    const stop = limit(this.limits.connectLimit, () => this.connection.stream.destroy(new Error(CONNECT_TIMEOUT)));
+    this.once('connect', stop).once('end', stop);
+    return super.connect(...(args as [never])) as never;
   }
 
   override query(...args: unknown[]): never {
     const answer: unknown = super.query(...(args as [string]));
-    if (this.limit && !this.timer) this.waitForAnswer();
+    if (!this.stopWaiting) this.waitForAnswer();
     return answer as never;
   }
 
   private waitForAnswer(): void {
-    this.stopWaiting();
-    // An immediate runs when the loop has read what its sockets have.
-    this.timer = setTimeout(() => (this.afterReading = setImmediate(() => this.giveUp())), this.limit).unref();
+    this.answered();
+    this.stopWaiting = limit(this.limits.answerLimit, () => this.giveUp());
   }
 
-  private stopWaiting(): void {
-    clearTimeout(this.timer);
-    clearImmediate(this.afterReading);
-    this.timer = undefined;
+  private answered(): void {
+    this.stopWaiting?.();
+    this.stopWaiting = undefined;
   }
 
   private giveUp(): void {
-    this.connection.stream.destroy(new Error(READ_TIMEOUT));
+    // Whoever asks from now on is told that it is closed; whoever has asked, why.
+    void this.end();
+    this.connection.stream.destroy();
+    (this as unknown as Internals)._errorAllQueries(new Error(READ_TIMEOUT));
   }
 }

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { Client } from './client.js';
+import { Client, type Limits } from './client.js';
 import { isDatabaseUnavailable } from './errors.js';
 import { BEGIN, QueryWithBegin } from './query-with-begin.js';
 
@@ -32,7 +32,7 @@ export class PoolClient extends Client {
   /** While a transaction begins by itself: what follows is sent when it has. */
   private beginning: Promise<void> | undefined;
 
-  constructor(config?: pg.ClientConfig) {
+  constructor(config?: pg.ClientConfig & Limits) {
     super(config);
     // An answer and the end of a connection may come in one packet, before whoever is given the connection listens.
     this.on('error', () => undefined);

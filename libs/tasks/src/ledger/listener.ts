@@ -70,8 +70,8 @@ export class Listener extends EventEmitter<Events> {
       application_name: 'waybill-listener',
       keepAlive: true,
       keepAliveInitialDelayMillis: CHECK_INTERVAL,
-      connectionTimeoutMillis: TIMEOUT,
-      query_timeout: TIMEOUT,
+      connectLimit: TIMEOUT,
+      answerLimit: TIMEOUT,
     });
     this.client = client;
     let isLost = false;

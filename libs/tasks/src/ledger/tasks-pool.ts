@@ -1,7 +1,7 @@
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { EngineOptions } from '../options.js';
-import { observePool, PoolClient } from '@app/postgres';
-import pg from 'pg';
+import { observePool, Pool } from '@app/postgres';
+import type pg from 'pg';
 
 /** Milliseconds. */
 const CONNECT_TIMEOUT = 5_000;
@@ -35,16 +35,15 @@ export class TasksPool implements OnApplicationShutdown {
 
   constructor({ databaseUrl }: EngineOptions) {
     const open = (max: number, durability: 'on' | 'off') => {
-      const pool = new pg.Pool({
+      const pool = new Pool({
         connectionString: databaseUrl,
         application_name: 'waybill-tasks',
         max,
         keepAlive: true,
-        connectionTimeoutMillis: CONNECT_TIMEOUT,
+        connectLimit: CONNECT_TIMEOUT,
         statement_timeout: STATEMENT_TIMEOUT,
-        query_timeout: STATEMENT_TIMEOUT + QUERY_GRACE,
+        answerLimit: STATEMENT_TIMEOUT + QUERY_GRACE,
         options: `-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off -c enable_nestloop=off -c jit=off -c synchronous_commit=${durability}`,
-        Client: PoolClient,
       });
       // An idle connection that ends is no error of anybody's: the next statement opens another.
       return pool.on('error', () => undefined);
