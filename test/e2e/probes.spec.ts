@@ -59,6 +59,7 @@ describe('the worker’s probes', { timeout: 120_000 }, () => {
     await worker.line(({ msg }) => msg === 'task completed');
     // It may have done so before its start had come to an end.
     await eventually(async () => (await probe(port, 'readyz'))[0] === 200);
+    expect(await probe(port, 'readyz')).toEqual(WELL);
     expect(await worker.stop()).toBe(0);
   });
 

@@ -1,5 +1,6 @@
 import type { Config } from '@app/config';
 import { type Limits, Pool } from '@app/postgres';
+import type pg from 'pg';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
 
@@ -40,8 +41,9 @@ export function dataSourceOptions(
       options: keepsPlans ? '-c plan_cache_mode=auto -c enable_seqscan=off -c jit=off' : '-c plan_cache_mode=force_custom_plan',
       statement_timeout: config.DATABASE_STATEMENT_TIMEOUT,
       idle_in_transaction_session_timeout: 60_000,
-      ...({ connectLimit: CONNECT_TIMEOUT, answerLimit: config.DATABASE_STATEMENT_TIMEOUT + QUERY_GRACE } satisfies Limits),
-    },
+      connectLimit: CONNECT_TIMEOUT,
+      answerLimit: config.DATABASE_STATEMENT_TIMEOUT + QUERY_GRACE,
+    } satisfies pg.PoolConfig & Limits,
   };
 }
 

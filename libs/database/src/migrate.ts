@@ -1,7 +1,8 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Config } from '@app/config';
-import { Client, isLockTimeout } from '@app/postgres';
+import { Client, isLockTimeout, type Limits } from '@app/postgres';
 import { scrub } from '@app/redaction';
+import type pg from 'pg';
 import { DataSource, type Migration, MigrationExecutor, type QueryRunner } from 'typeorm';
 import { CONNECT_TIMEOUT, dataSourceOptions } from './data-source.js';
 import { MIGRATION_TABLE, type Migrations } from './pending-migrations.js';
@@ -50,7 +51,7 @@ export async function migrate(
     migrationsTableName: MIGRATION_TABLE,
     poolSize: 1,
     // Nothing of what an app's statements are bound by; nor are they prepared, since the tables change under them.
-    extra: { keepAlive: true, Client, connectLimit: CONNECT_TIMEOUT },
+    extra: { keepAlive: true, Client, connectLimit: CONNECT_TIMEOUT } satisfies pg.PoolConfig & Limits,
   }).initialize();
   const runner = dataSource.createQueryRunner();
   try {

@@ -29,17 +29,22 @@ interface Internals {
  * it either; each of its queries fails with "Query read timeout".
  */
 export class Client extends pg.Client {
+  private readonly connectLimit: number | undefined;
+  private readonly answerLimit: number | undefined;
   private stopWaiting: (() => void) | undefined;
 
-  constructor(private readonly limits: pg.ClientConfig & Limits = {}) {
-    super(limits);
+  constructor(config: pg.ClientConfig & Limits = {}) {
+    super(config);
+    // The rest of it holds a password, which is not to lie about.
+    this.connectLimit = config.connectLimit;
+    this.answerLimit = config.answerLimit;
     this.connection.on('readyForQuery', () => this.stopWaiting && this.waitForAnswer());
     this.on('drain', () => this.answered());
     this.on('end', () => this.answered());
   }
 
   override connect(...args: unknown[]): never {
-    const stop = limit(this.limits.connectLimit, () => this.connection.stream.destroy(new Error(CONNECT_TIMEOUT)));
+    const stop = limit(this.connectLimit, () => this.connection.stream.destroy(new Error(CONNECT_TIMEOUT)));
     this.once('connect', stop).once('end', stop);
     return super.connect(...(args as [never])) as never;
   }
@@ -52,7 +57,7 @@ export class Client extends pg.Client {
 
   private waitForAnswer(): void {
     this.answered();
-    this.stopWaiting = limit(this.limits.answerLimit, () => this.giveUp());
+    this.stopWaiting = limit(this.answerLimit, () => this.giveUp());
   }
 
   private answered(): void {

@@ -3,7 +3,9 @@ import { Client, type Limits } from './client.js';
 import { isDatabaseUnavailable } from './errors.js';
 import { BEGIN, QueryWithBegin } from './query-with-begin.js';
 
-/** Postgres's words for a prepared statement whose table a migration has changed meanwhile. */
+/** `pg`'s words for a query that was not answered within its own `query_timeout`, which a URL may have. */
+const READ_TIMEOUT = 'Query read timeout';
+/** Postgres's for a prepared statement whose table a migration has changed meanwhile. */
 const STALE_PLAN = 'cached plan must not change result type';
 
 /** How many statements a connection keeps prepared; far more than an app has that are always the same. */
@@ -19,7 +21,8 @@ const NOTHING = { command: '', rowCount: null, oid: 0, fields: [], rows: [] };
  * once a connection and not every time. It begins a transaction together with its
  * first statement, which saves a round trip: a failure to begin is that
  * statement's. And a connection that is of no more use
- * is closed, for `pg` would give it back to the pool: one to a server that
+ * is closed, for `pg` would give it back to the pool: one that has left a query
+ * unanswered, on which everybody after would wait in vain; one to a server that
  * cannot serve, such as one that a failover has left behind to be read only, for
  * the next one may lead to its successor; one whose prepared statements a
  * migration has made stale; and one whose transaction did not begin, in which
@@ -102,7 +105,7 @@ export class PoolClient extends Client {
   }
 
   private closeIfUseless(error: unknown): void {
-    if (isDatabaseUnavailable(error) || (error instanceof Error && error.message === STALE_PLAN)) void this.end();
+    if (isDatabaseUnavailable(error) || (error instanceof Error && [READ_TIMEOUT, STALE_PLAN].includes(error.message))) void this.end();
   }
 
   /** How a statement is sent that can be prepared. */

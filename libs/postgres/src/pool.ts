@@ -3,8 +3,9 @@ import type { Limits } from './client.js';
 import { limit } from './limit.js';
 import { PoolClient } from './pool-client.js';
 
-/** What is said when no connection was there in time; `pg`'s own words for it. */
-const TIMEOUT = 'timeout exceeded when trying to connect';
+/** What is said when no connection was free in time, and when one was not open in time; `pg`'s own words for it. */
+const NONE_FREE = 'timeout exceeded when trying to connect';
+const NOT_OPEN = 'Connection terminated due to connection timeout';
 
 type Answer = (error: Error | undefined, client: pg.PoolClient | undefined, release: (error?: Error | boolean) => void) => void;
 
@@ -29,8 +30,7 @@ export class Pool extends pg.Pool {
     let isOver = false;
     const stop = limit(this.connectLimit, () => {
       isOver = true;
-      this.forget(answer);
-      callback(new Error(TIMEOUT), undefined, () => undefined);
+      callback(new Error(this.forget(answer) ? NONE_FREE : NOT_OPEN), undefined, () => undefined);
     });
     const answer: Answer = (error, client, release) => {
       stop();
@@ -40,10 +40,12 @@ export class Pool extends pg.Pool {
     return super.connect(answer as never) as never;
   }
 
-  /** Nobody waits for this answer any more. Where a connection is being opened for it, the next one has that. */
-  private forget(answer: Answer): void {
+  /** Nobody waits for this answer any more. @returns whether it was in the queue; else a connection is being opened, which the next one will have. */
+  private forget(answer: Answer): boolean {
     const { _pendingQueue } = this as unknown as Internals;
     const place = _pendingQueue.findIndex(({ callback }) => callback === answer);
-    if (place >= 0) _pendingQueue.splice(place, 1);
+    if (place < 0) return false;
+    _pendingQueue.splice(place, 1);
+    return true;
   }
 }
