@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { Loop } from '../loop.js';
 import { TaskLogger } from '../task-logger.js';
+import { DatabaseClock } from '../ledger/database-clock.js';
 import { Election } from '../ledger/election.js';
 import { Ledger } from '../ledger/ledger.js';
 import { EngineOptions } from '../options.js';
@@ -12,6 +13,8 @@ import { LEASE, PRESENCE_LOCK, SILENCE } from '../ledger/worker-lease.js';
 /** Milliseconds. */
 const INTERVAL = 2_000;
 const PURGE_INTERVAL = 5_000;
+/** How long after it was sent the removal of lost workers may still be carried out; shorter than what is left of a lease when its renewal is due. */
+const REMOVAL_VALID = 5_000;
 const PURGE_SIZE = 1_000;
 const UNSERVED_INTERVAL = 10_000;
 
@@ -19,10 +22,12 @@ const UNSERVED_INTERVAL = 10_000;
  * Removes the workers that are lost, so that what they had claimed is void. A lease
  * that has run out alone says little, for the database may have been away from
  * everybody, or the worker's event loop blocked: the worker's connection must be
- * gone besides, or nothing be heard of it for two minutes.
+ * gone besides, or nothing be heard of it for two minutes. And what was sent to a
+ * server that then stood still, at $1, is not carried out when it goes on, before
+ * those that live could renew their leases.
  */
 const REMOVE_LOST = `
-  DELETE FROM task_worker WHERE lease_until < now() AND (
+  DELETE FROM task_worker WHERE lease_until < now() AND now() < $1::timestamptz + ${REMOVAL_VALID} * interval '1 ms' AND (
     lease_until < now() - ${SILENCE - LEASE} * interval '1 ms' OR NOT EXISTS (
       SELECT FROM pg_locks
       WHERE locktype = 'advisory' AND classid = ${PRESENCE_LOCK} AND objid = task_worker.id AND objsubid = 2 AND granted
@@ -67,6 +72,7 @@ export class Maintenance {
     private readonly election: Election,
     private readonly pool: TasksPool,
     private readonly ledger: Ledger,
+    private readonly clock: DatabaseClock,
     private readonly options: EngineOptions,
     private readonly logger: TaskLogger,
   ) {}
@@ -85,7 +91,9 @@ export class Maintenance {
   private async removeLost(): Promise<void> {
     // After an outage of the database every lease has run out: whoever lives renews it before this process judges.
     if ((this.election.heldFor ?? 0) < LEASE) return;
-    for (const worker of await this.pool.rows<{ id: number; host: string; pid: number }>(REMOVE_LOST)) this.logger.lost(worker);
+    const sentAt = new Date(this.clock.now());
+    const lost = await this.pool.rows<{ id: number; host: string; pid: number }>(REMOVE_LOST, [sentAt]);
+    for (const worker of lost) this.logger.lost(worker);
     this.logger.well('maintenance');
   }
 
