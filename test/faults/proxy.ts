@@ -1,9 +1,20 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 
-/** A TCP proxy on the loopback interface that can cut connections, refuse them, or let them go silent. */
+interface Pair {
+  client: Socket;
+  server: Socket;
+  swallowing: boolean;
+  /** What the client has said first. */
+  greeting?: Buffer;
+  /** What it has said since it is held up. */
+  held: Buffer[];
+}
+
+/** A TCP proxy on the loopback interface that can cut connections, refuse them, hold them up, or let them go silent. */
 export class Proxy {
-  private readonly pairs = new Set<{ client: Socket; server: Socket; swallowing: boolean }>();
+  private readonly pairs = new Set<Pair>();
   private refusing = false;
+  private holding: string | undefined;
   private readonly listener: Server;
 
   private constructor(target: { host: string; port: number }) {
@@ -14,17 +25,21 @@ export class Proxy {
         return;
       }
       const server = connect(target);
-      const pair = { client, server, swallowing: false };
+      const pair: Pair = { client, server, swallowing: false, held: [] };
       this.pairs.add(pair);
       const end = () => {
-        // A connection that was swallowed stays open for whoever waits on it.
-        if (pair.swallowing) return;
+        // A connection that was swallowed stays open for whoever waits on it, and what is held up is still to be sent.
+        if (pair.swallowing || pair.held.length > 0) return;
         this.pairs.delete(pair);
         client.destroy();
         server.destroy();
       };
       server.on('error', () => undefined);
-      client.on('data', (chunk) => void (pair.swallowing || server.write(chunk)));
+      client.on('data', (chunk) => {
+        pair.greeting ??= chunk;
+        if (this.holding !== undefined && pair.greeting.includes(this.holding)) pair.held.push(chunk);
+        else if (!pair.swallowing) server.write(chunk);
+      });
       server.on('data', (chunk) => void (pair.swallowing || client.write(chunk)));
       client.once('close', end);
       server.once('close', end);
@@ -63,6 +78,20 @@ export class Proxy {
   swallow(): number {
     for (const pair of this.pairs) pair.swallowing = true;
     return this.pairs.size;
+  }
+
+  /** Holds up what is sent on connections whose first words have `greeting` in them, as a server does that stands still. */
+  hold(greeting: string): void {
+    this.holding = greeting;
+  }
+
+  /** Sends what was held up, also of connections that were given up meanwhile. */
+  release(): void {
+    this.holding = undefined;
+    for (const { client, server, held } of this.pairs) {
+      for (const chunk of held.splice(0)) server.write(chunk);
+      if (client.destroyed) server.end();
+    }
   }
 
   async stop(): Promise<void> {

@@ -36,7 +36,11 @@ export class WorkerLease {
     RENEWAL_INTERVAL,
     (error) => this.logger.trouble('lease', error),
   );
-  private readonly onConnected = (client: pg.Client) => void this.show(client);
+  private readonly onConnected = (client: pg.Client) => {
+    void this.show(client);
+    // The database may have been away for longer than the lease.
+    this.renewing.wake();
+  };
   /** Called when the process was taken for dead: what it has claimed is not its own any more. */
   onLost: () => void = () => undefined;
   /** What this process runs, for operators to see. */

@@ -1,7 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { Loop } from '../loop.js';
 import { TaskLogger } from '../task-logger.js';
-import { DatabaseClock } from '../ledger/database-clock.js';
 import { Election } from '../ledger/election.js';
 import { Ledger } from '../ledger/ledger.js';
 import { EngineOptions } from '../options.js';
@@ -13,26 +12,28 @@ import { LEASE, PRESENCE_LOCK, SILENCE } from '../ledger/worker-lease.js';
 /** Milliseconds. */
 const INTERVAL = 2_000;
 const PURGE_INTERVAL = 5_000;
-/** How long after it was sent the removal of lost workers may still be carried out; shorter than what is left of a lease when its renewal is due. */
-const REMOVAL_VALID = 5_000;
+/** How many times in a row a worker must look lost before it is removed. */
+const LOOKS = 4;
+/** From when on it is looked at: so long before its lease runs out, that the looks delay nothing. Milliseconds. */
+const LOOK_BEFORE = LOOKS * INTERVAL;
 const PURGE_SIZE = 1_000;
 const UNSERVED_INTERVAL = 10_000;
 
 /**
- * Removes the workers that are lost, so that what they had claimed is void. A lease
- * that has run out alone says little, for the database may have been away from
- * everybody, or the worker's event loop blocked: the worker's connection must be
- * gone besides, or nothing be heard of it for two minutes. And what was sent to a
- * server that then stood still, at $1, is not carried out when it goes on, before
- * those that live could renew their leases.
+ * Whether a worker looks lost, in so many milliseconds. A lease that has run out alone
+ * says little, for the database may have been away from everybody, or the worker's
+ * event loop blocked: the worker's connection must be gone besides, or nothing be heard
+ * of it for two minutes.
  */
-const REMOVE_LOST = `
-  DELETE FROM task_worker WHERE lease_until < now() AND now() < $1::timestamptz + ${REMOVAL_VALID} * interval '1 ms' AND (
-    lease_until < now() - ${SILENCE - LEASE} * interval '1 ms' OR NOT EXISTS (
+const looksLost = (soon: number) => `
+  lease_until < now() + ${soon} * interval '1 ms' AND (
+    lease_until < now() + ${soon - (SILENCE - LEASE)} * interval '1 ms' OR NOT EXISTS (
       SELECT FROM pg_locks
       WHERE locktype = 'advisory' AND classid = ${PRESENCE_LOCK} AND objid = task_worker.id AND objsubid = 2 AND granted
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))
-  RETURNING id, host, pid`;
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))`;
+
+const LOOK = `SELECT id, lease_until::text AS lease FROM task_worker WHERE ${looksLost(LOOK_BEFORE)}`;
+const REMOVE_LOST = `DELETE FROM task_worker WHERE id = ANY($1::int[]) AND ${looksLost(0)} RETURNING id, host, pid`;
 
 /**
  * The queues, other than those of $1, that hold a task which has been due for a
@@ -65,6 +66,8 @@ export class Maintenance {
     UNSERVED_INTERVAL,
     (error) => this.logger.trouble('queues', error),
   );
+  /** How many times in a row each worker has looked lost, by its id and its lease. */
+  private looks = new Map<string, number>();
   private readonly told = new Set<string>();
   private stopped = false;
 
@@ -72,7 +75,6 @@ export class Maintenance {
     private readonly election: Election,
     private readonly pool: TasksPool,
     private readonly ledger: Ledger,
-    private readonly clock: DatabaseClock,
     private readonly options: EngineOptions,
     private readonly logger: TaskLogger,
   ) {}
@@ -88,12 +90,25 @@ export class Maintenance {
     await Promise.all([this.removing.stop(), this.purging.stop(), this.looking.stop()]);
   }
 
+  /**
+   * Removes the workers that are lost, so that what they had claimed is void. One look
+   * is not enough: where the server itself stood still, everybody's lease has run out
+   * as it goes on, and what was sent to it before is carried out first. Whoever lives
+   * renews its lease before the last look.
+   */
   private async removeLost(): Promise<void> {
+    const before = this.looks;
+    this.looks = new Map();
+    if (this.election.heldFor === undefined) return;
+    const suspects = await this.pool.rows<{ id: number; lease: string }>(LOOK);
+    const looks = suspects.map(({ id, lease }) => ({ id, key: `${id} ${lease}` }));
+    this.looks = new Map(looks.map(({ key }) => [key, (before.get(key) ?? 0) + 1]));
+    const lost = looks.filter(({ key }) => this.looks.get(key)! >= LOOKS).map(({ id }) => id);
     // After an outage of the database every lease has run out: whoever lives renews it before this process judges.
-    if ((this.election.heldFor ?? 0) < LEASE) return;
-    const sentAt = new Date(this.clock.now());
-    const lost = await this.pool.rows<{ id: number; host: string; pid: number }>(REMOVE_LOST, [sentAt]);
-    for (const worker of lost) this.logger.lost(worker);
+    if (lost.length > 0 && (this.election.heldFor ?? 0) >= LEASE) {
+      const removed = await this.pool.rows<{ id: number; host: string; pid: number }>(REMOVE_LOST, [lost]);
+      for (const worker of removed) this.logger.lost(worker);
+    }
     this.logger.well('maintenance');
   }
 

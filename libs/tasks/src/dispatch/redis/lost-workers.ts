@@ -46,14 +46,18 @@ export class LostWorkers {
   private async look(): Promise<void> {
     // After an outage of the database whoever lives registers again before this process judges.
     if ((this.election.heldFor ?? 0) < LEASE) return;
-    const workers = await this.pool.rows<{ id: number }>('SELECT id FROM task_worker', [], this.pool.relaxed);
-    const present = new Set(workers.map(({ id }) => String(id)));
+    const present = await this.present();
     const now = performance.now();
     if ([...this.known].some((id) => !present.has(id)) || now - this.lookedAt > WHOLE_INTERVAL) {
-      for (const queue of this.queues.all()) await answered(queue.unlockLost((worker) => present.has(worker)));
+      for (const queue of this.queues.all()) await answered(queue.unlockLost(() => this.present()));
       this.lookedAt = now;
     }
     this.known = present;
     this.logger.well('lost workers');
+  }
+
+  private async present(): Promise<Set<string>> {
+    const workers = await this.pool.rows<{ id: number }>('SELECT id FROM task_worker', [], this.pool.relaxed);
+    return new Set(workers.map(({ id }) => String(id)));
   }
 }
