@@ -22,6 +22,9 @@ interface Outage {
   readonly name: string;
   readonly dispatchers: readonly Dispatcher[];
   readonly work: Work;
+  readonly workers?: number;
+  /** How long there is load before it strikes. Milliseconds. */
+  readonly before?: number;
   readonly inShort?: readonly Dispatcher[];
   /** A server of its own that the scenario takes down. */
   readonly owns?: 'redis' | 'postgres';
@@ -79,6 +82,20 @@ const smtp = (mood: MailMood, duration: number, what: string): Outage => ({
   },
 });
 
+/** Postgres stands still for longer than a lease, and goes on with what was sent to it before then. */
+const standingStill = (workers: number): Outage => ({
+  name: `Postgres stands still for 25 s, ${workers} ${workers === 1 ? 'worker' : 'workers'}`,
+  dispatchers: BOTH,
+  work: 'sign-ups',
+  workers,
+  // Nobody is removed before one process has been the elected one for a lease.
+  before: 20_000,
+  ...(workers === 1 && { inShort: ['postgres' as const] }),
+  owns: 'postgres',
+  unnoticed: false,
+  strike: ({ postgres }) => postgres.standStill(25_000),
+});
+
 const OUTAGES: readonly Outage[] = [
   smtp('refusing', 8, 'refusing for now'),
   smtp('rejecting', 8, 'refusing for good'),
@@ -130,6 +147,7 @@ const OUTAGES: readonly Outage[] = [
     unnoticed: false,
     strike: ({ postgres }) => postgres.restart(20_000),
   },
+  ...[1, 2].map(standingStill),
   {
     name: 'Postgres backends terminated in a stream, 8 s',
     dispatchers: BOTH,
@@ -199,7 +217,7 @@ async function runOutage(name: string, outage: Outage, dispatcher: Dispatcher, c
   const system = await System.open({
     name: `outage ${name}`,
     work: outage.work,
-    workers: 2,
+    workers: outage.workers ?? 2,
     dispatcher,
     postgres,
     redis,
@@ -217,7 +235,8 @@ async function runOutage(name: string, outage: Outage, dispatcher: Dispatcher, c
     2,
     () => (outage.work === 'orders' ? 40 : 400),
   );
-  await sleep(1_500);
+  await sleep(outage.before ?? 1_500);
+  const workers = await registered(system);
   const end = system.fault(outage.name);
   await outage.strike({ system, postgres, redis, redisProxy, databaseProxy });
   end();
@@ -227,8 +246,16 @@ async function runOutage(name: string, outage: Outage, dispatcher: Dispatcher, c
   const rest = await system.rest(outage.allowances);
   const violations: Violation[] = [...rest.violations];
   if (outage.unnoticed) violations.push(...refusals(system));
+  if ((await registered(system)) !== workers)
+    violations.push({ kind: 'crash', about: name, detail: 'a worker that was well was taken for dead' });
   violations.push(...(await system.close()));
   return { name, violations, recovery: rest.recovery, facts: factsOf(system) };
+}
+
+/** The workers that the ledger knows of: one that was taken for dead is another from then on. */
+async function registered(system: System): Promise<string> {
+  const [row] = await system.query<{ ids: string }>(`SELECT string_agg(id::text, ',' ORDER BY id) AS ids FROM task_worker`);
+  return row!.ids;
 }
 
 /** Takes every connection that the server has, also those that the apps had, for `duration` milliseconds. */

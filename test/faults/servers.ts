@@ -62,6 +62,23 @@ export class PostgresServer {
     this.watch();
   }
 
+  /** Has the server and all its processes stand still for `duration` milliseconds, with everything that is sent to them waiting. */
+  async standStill(duration: number): Promise<void> {
+    const postmaster = this.pid!;
+    // First, so that it begins no other.
+    process.kill(postmaster, 'SIGSTOP');
+    const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=']);
+    const backends = stdout
+      .trim()
+      .split('\n')
+      .map((line) => line.trim().split(/\s+/).map(Number))
+      .filter(([, parent]) => parent === postmaster)
+      .map(([pid]) => pid!);
+    for (const pid of backends) process.kill(pid, 'SIGSTOP');
+    await sleep(duration);
+    for (const pid of [...backends, postmaster]) process.kill(pid, 'SIGCONT');
+  }
+
   async stop(): Promise<void> {
     await this.server.stop();
     rmSync(join(this.dataDir, '..'), { recursive: true, force: true });
@@ -69,10 +86,14 @@ export class PostgresServer {
 
   /** Should this process be killed, the server goes with it. */
   private watch(): void {
-    const file = join(this.dataDir, 'postmaster.pid');
-    if (!existsSync(file)) return;
-    const callOff = endWithThisProcess(Number.parseInt(readFileSync(file, 'utf8'), 10), 'INT');
+    if (this.pid === undefined) return;
+    const callOff = endWithThisProcess(this.pid, 'INT');
     void this.server.exited.then(callOff);
+  }
+
+  private get pid(): number | undefined {
+    const file = join(this.dataDir, 'postmaster.pid');
+    return existsSync(file) ? Number.parseInt(readFileSync(file, 'utf8'), 10) : undefined;
   }
 
   private async run(sql: string): Promise<void> {

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import { faultPoint } from '@app/faults';
+import { CLAIMS_BEGIN } from './claims.js';
 import type { PendingTask } from './ledger.js';
 import { TasksPool } from './tasks-pool.js';
 
@@ -16,12 +17,13 @@ const pending = (quarantine: string) => `
 /**
  * Takes pending tasks of the queues $1 and marks them. One that a worker had claimed
  * from the ledger, when there was no Redis, begins anew: what is left of that claim
- * can commit nothing.
+ * can commit nothing. One that BullMQ has begun already goes on: its mark was lost
+ * with the transaction that was to leave it, and it is the same job.
  */
 const HAND_OVER = `
   WITH handed AS (
     UPDATE task SET state = 'dispatched', dispatched_at = now(), verified_at = clock_timestamp(), claimed_by = NULL, quarantined = false,
-      generation = generation + (delivery > 0)::int, delivery = 0
+      generation = generation + (delivery > ${CLAIMS_BEGIN})::int, delivery = CASE WHEN delivery > ${CLAIMS_BEGIN} THEN 0 ELSE delivery END
     WHERE id = ANY(ARRAY(${pending('NOT quarantined')}) || ARRAY(${pending('quarantined')}))
     RETURNING id, type, queue, payload, version, options, request_id AS "requestId", generation, failures, created_at AS "createdAt",
       (options ? 'retention' OR unique_until IS NOT NULL) AS keep, run_at,
