@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2, type IncomingHttpHeaders } from 'node:http2';
 import { connect, type Socket } from 'node:net';
+import { setTimeout as wait } from 'node:timers/promises';
 import { Controller } from '@nestjs/common';
 import { Client, credentials, loadPackageDefinition, type ServiceClientConstructor } from '@grpc/grpc-js';
 import { service as healthService } from 'grpc-health-check';
@@ -12,10 +13,14 @@ import { Harness, restOf } from './harness.js';
 
 const resend = UserService.method.resendVerificationEmail;
 
+/** How long a handler takes. Milliseconds. */
+const HANDLING = 100;
+
 @Controller()
 class UserController {
   @Rpc(resend)
-  resendVerificationEmail(@Message() _request: ResendVerificationEmailRequest) {
+  async resendVerificationEmail(@Message() _request: ResendVerificationEmailRequest) {
+    await wait(HANDLING);
     return {};
   }
 
@@ -80,7 +85,7 @@ describe('a gRPC call whose request does not arrive', () => {
   });
 
   it('has no end of its own when it was sent whole: a handler may take its time', async () => {
-    await start({ arrivalTimeout: 1 });
+    await start({ arrivalTimeout: HANDLING / 5 });
     await isHonestServed();
   });
 

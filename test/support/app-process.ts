@@ -24,6 +24,12 @@ export const withClockShiftedBy = (milliseconds: number) => ({
   CLOCK_SHIFT: String(milliseconds),
 });
 
+/** What makes a program's event loop stand still for so many milliseconds when it gets a SIGCONT. */
+export const withLoopBlockedFor = (milliseconds: number) => ({
+  NODE_OPTIONS: `--import=${join(import.meta.dirname, 'blocked-loop.mjs')}`,
+  LOOP_BLOCKED: String(milliseconds),
+});
+
 /** A line that an app has logged. */
 export interface LogLine {
   readonly app: string;

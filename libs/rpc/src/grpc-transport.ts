@@ -11,6 +11,7 @@ import {
   type ServiceDefinition,
 } from '@grpc/grpc-js';
 import { type GrpcOptions, Transport } from '@nestjs/microservices';
+import { limit } from '@app/postgres';
 import { type Call, isHealthCheck, logCall, REQUEST_ID, requestIdFrom, UNKNOWN_RPC, withCall } from './call.js';
 import { CallSpan } from './call-telemetry.js';
 import { clientAddress, type Trust } from './client-address.js';
@@ -191,9 +192,9 @@ export class GrpcTransport {
     };
     const endCall: EndCall = (error) => call.sendStatus(grpcError(error));
     const tooLate = () => endCall(new RpcError(Code.DEADLINE_EXCEEDED, 'the request took too long to arrive'));
-    const timer = setTimeout(tooLate, this.options.limits.arrivalTimeout);
+    const endWait = limit(this.options.limits.arrivalTimeout, tooLate);
     const arrived = () => {
-      clearTimeout(timer);
+      endWait();
       this.arriving.delete(endCall);
     };
 

@@ -8,6 +8,7 @@ import { CallSpan } from './call-telemetry.js';
 import { clientAddress, type Trust } from './client-address.js';
 import { rpcNameOf } from './http-binding.js';
 import { answeredCode, sendError } from './http-error.js';
+import { LateRequests } from './late-requests.js';
 import { Bounded, BoundedConnections, type Limits } from './limits.js';
 import { Code, RpcError } from './rpc-error.js';
 
@@ -20,6 +21,9 @@ const PREFLIGHT_AGE = 600;
 /** How long a refused request is read on, in milliseconds, and how much of it. */
 export const SWALLOW_TIMEOUT = 1_000;
 const SWALLOW_BYTES = 16 * 1024 * 1024;
+
+/** The code that Node has for a request which took too long to arrive. */
+const TOO_LATE = 'ERR_HTTP_REQUEST_TIMEOUT';
 
 /** What every answer says unless it says otherwise: it is what its content-type calls it, and nobody's to keep. */
 const ANSWER_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' };
@@ -45,6 +49,7 @@ export class HttpTransport extends FastifyAdapter {
   private readonly methodsOf = new Map<string, Set<string>>();
   private readonly connections: BoundedConnections<Socket>;
   private readonly arriving: Bounded<Socket>;
+  private readonly late: LateRequests;
   private draining = false;
   private readonly basePath: string;
 
@@ -58,6 +63,7 @@ export class HttpTransport extends FastifyAdapter {
    */
   constructor(trust: Trust, limits: Limits, basePath = '', origins: readonly string[] = []) {
     const base = basePath.replace(/\/$/, '');
+    const late = new LateRequests();
     super({
       rewriteUrl: ({ url = '/' }) => withoutBase(url, base),
       trustProxy: trust,
@@ -75,8 +81,13 @@ export class HttpTransport extends FastifyAdapter {
         trackCall(request, reply, trust);
         sendError(reply, RpcError.invalidArgument([], 'the URL is not valid'));
       },
-      clientErrorHandler: (failure: Error & { code?: string }, socket: Socket) => refuseConnection(failure, socket, trust),
+      clientErrorHandler: (failure: Error & { code?: string }, socket: Socket) => {
+        const refuse = () => refuseConnection(failure, socket, trust);
+        if (failure.code === TOO_LATE) late.isLate(socket, refuse);
+        else refuse();
+      },
     });
+    this.late = late;
     this.basePath = base;
     this.connections = new BoundedConnections(limits.connections, (socket) => socket.destroy());
     this.arriving = new Bounded(limits.arriving, (socket) => socket.destroy());
@@ -207,6 +218,7 @@ export class HttpTransport extends FastifyAdapter {
       this.connections.setIdle(socket, false);
       this.arriving.add(socket);
       const arrived = () => this.arriving.delete(socket);
+      this.late.begun(request);
       request.once('end', arrived).once('close', arrived);
       response.once('close', () => {
         if (!socket.destroyed) this.connections.setIdle(socket, true);
@@ -317,7 +329,7 @@ function refuseConnection(failure: Error & { code?: string }, socket: Socket, tr
 
 function refusal(code: string | undefined): RpcError {
   switch (code) {
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
+    case TOO_LATE:
       return new RpcError(Code.DEADLINE_EXCEEDED, 'the request took too long to arrive', [], { httpStatus: 408 });
     case 'HPE_HEADER_OVERFLOW':
       return RpcError.tooLarge('the headers are too large', 431);
