@@ -5,6 +5,7 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ResendVerificationEmailRequestSchema, UserService } from '@app/contract';
 import { withLoopBlockedFor } from '../support/app-process.js';
+import { eventually } from '../support/eventually.js';
 import { Waybill } from '../support/waybill.js';
 
 /** Longer than a request may take to arrive, and than the time until the api looks at that. Milliseconds. */
@@ -49,6 +50,12 @@ it('an api that stood still answers those whose requests came meanwhile, on both
   expect((await waybill.fetch('/healthz')).status).toBe(200);
 
   waybill.api.signal('SIGCONT');
+  await eventually(() =>
+    waybill.fetch('/healthz', { signal: AbortSignal.timeout(500) }).then(
+      () => false,
+      () => true,
+    ),
+  );
   const answered = Promise.all(http.map((answer) => answer()));
   const message = toBinary(
     ResendVerificationEmailRequestSchema,

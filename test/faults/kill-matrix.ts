@@ -148,7 +148,7 @@ export async function runCell(cell: Cell, context: Context): Promise<Result> {
 
 /** At which pass of a point it is to strike. */
 function passOf(point: string, random: Random): number {
-  // The first renewal, and one for the listener's connection, are a part of the start, and nothing is claimed yet.
+  // The first renewal is a part of the start, and so may be one for the listener's connection: nothing is claimed yet.
   if (point === 'lease.before-renewal') return 3;
   return dispatching.test(point) || point === 'worker.during-shutdown' ? 1 : random.between(1, 4);
 }

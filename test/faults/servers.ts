@@ -65,18 +65,19 @@ export class PostgresServer {
   /** Has the server and all its processes stand still for `duration` milliseconds, with everything that is sent to them waiting. */
   async standStill(duration: number): Promise<void> {
     const postmaster = this.pid!;
+    const stopped = [postmaster];
     // First, so that it begins no other.
     process.kill(postmaster, 'SIGSTOP');
-    const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=']);
-    const backends = stdout
-      .trim()
-      .split('\n')
-      .map((line) => line.trim().split(/\s+/).map(Number))
-      .filter(([, parent]) => parent === postmaster)
-      .map(([pid]) => pid!);
-    for (const pid of backends) process.kill(pid, 'SIGSTOP');
-    await sleep(duration);
-    for (const pid of [...backends, postmaster]) process.kill(pid, 'SIGCONT');
+    try {
+      const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pid=,ppid=']);
+      for (const line of stdout.trim().split('\n')) {
+        const [pid, parent] = line.trim().split(/\s+/).map(Number);
+        if (parent === postmaster && signal(pid!, 'SIGSTOP')) stopped.push(pid!);
+      }
+      await sleep(duration);
+    } finally {
+      for (const pid of stopped.reverse()) signal(pid, 'SIGCONT');
+    }
   }
 
   async stop(): Promise<void> {
@@ -169,4 +170,14 @@ export class RedisServer {
   }
 
   private readonly killNow = (): void => void this.child?.kill('SIGKILL');
+}
+
+/** @returns whether there is such a process. */
+function signal(pid: number, name: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, name);
+  } catch {
+    // It has ended meanwhile.
+    return false;
+  }
 }

@@ -209,6 +209,8 @@ export class HttpTransport extends FastifyAdapter {
   /** Node closes a connection without a request, such as a browser opens ahead, only at its timeout, and bounds none of it. */
   private trackConnections(): void {
     const server = this.getHttpServer();
+    // Node would end it itself, without a listener.
+    server.on('timeout', (socket: Socket) => this.late.isIdle(socket, () => socket.destroy()));
     server.on('connection', (socket: Socket) => {
       this.connections.opened(socket);
       socket.once('close', () => this.connections.closed(socket));
@@ -217,7 +219,10 @@ export class HttpTransport extends FastifyAdapter {
       const { socket } = request;
       this.connections.setIdle(socket, false);
       this.arriving.add(socket);
-      const arrived = () => this.arriving.delete(socket);
+      const arrived = () => {
+        this.arriving.delete(socket);
+        this.late.arrived(request);
+      };
       this.late.begun(request);
       request.once('end', arrived).once('close', arrived);
       response.once('close', () => {

@@ -5,27 +5,53 @@ import { limit } from '@app/postgres';
 /** How long what has arrived may take to be read. Milliseconds. */
 const READING = 1_000;
 
+interface Wait {
+  /** The request that is waited for, once its head has arrived. */
+  request: IncomingMessage | undefined;
+}
+
 /**
- * The requests that are too late to Node, which looks at its clock before it reads the
- * sockets: when its event loop was blocked, or the process stopped, a request that has
- * long been there is late, too. So whatever has arrived is read before anybody is refused.
+ * Requests and connections that are too late to Node, which looks at its clock before it
+ * reads the sockets: when its event loop was blocked, or the process stopped, a request
+ * that has long been there is late, too. So whatever has arrived is read before anybody
+ * is refused.
  */
 export class LateRequests {
-  private readonly newest = new WeakMap<Socket, IncomingMessage>();
+  private readonly arriving = new WeakMap<Socket, IncomingMessage>();
+  private readonly waits = new WeakMap<Socket, Wait>();
 
   /** The head of a request has arrived. */
   begun(request: IncomingMessage): void {
-    this.newest.set(request.socket, request);
+    const wait = this.waits.get(request.socket);
+    if (wait) wait.request ??= request;
+    this.arriving.set(request.socket, request);
   }
 
-  /** @param refuse called when the request on the socket has not arrived after all. */
+  /** All of a request has arrived, or nothing more of it is read. */
+  arrived(request: IncomingMessage): void {
+    if (this.arriving.get(request.socket) === request) this.arriving.delete(request.socket);
+  }
+
+  /** @param refuse called when the request that is late has not arrived after all. */
   isLate(socket: Socket, refuse: () => void): void {
-    const before = this.newest.get(socket);
-    // Then it is the next one that is late, whose head is not there.
-    const wasComplete = before?.complete === true;
+    this.wait(socket, this.arriving.get(socket), (request) => {
+      if (!request?.complete) refuse();
+    });
+  }
+
+  /** @param end called when no request has come on the connection that was idle for too long. */
+  isIdle(socket: Socket, end: () => void): void {
+    this.wait(socket, undefined, (request) => {
+      if (!request) end();
+    });
+  }
+
+  private wait(socket: Socket, request: IncomingMessage | undefined, over: (request: IncomingMessage | undefined) => void): void {
+    const wait: Wait = { request };
+    this.waits.set(socket, wait);
     limit(READING, () => {
-      const request = this.newest.get(socket);
-      if (!request?.complete || (request === before && wasComplete)) refuse();
+      if (this.waits.get(socket) === wait) this.waits.delete(socket);
+      over(wait.request);
     });
   }
 }

@@ -18,6 +18,7 @@ export function productJob(number: number): ProductJob {
     options: { maxRetry: 25, timeout: 1_800_000 },
     requestId: null,
     generation: 0,
+    delivery: 0,
     failures: 0,
     createdAt: new Date(),
     keep: false,

@@ -16,6 +16,8 @@ export interface JobData {
   version?: number;
   /** Failed attempts of earlier generations, unless there were none. */
   failures?: number;
+  /** Deliveries of this generation before the job was made, unless there were none. */
+  begun?: number;
   requestId?: string;
   /** Whether the ledger's row outlives its completion. */
   keep?: boolean;
@@ -49,7 +51,7 @@ export function taskOf(jobId: string): { id: string; generation: number } {
  * @param now milliseconds since 1970, by the database's clock: its delay begins then, in place of when this machine's clock says.
  */
 export function jobOf(task: PendingTask, now: number): { name: string; data: JobData; opts: JobsOptions } {
-  const { type, payload, options, createdAt, version, failures, requestId, keep, delay } = task;
+  const { type, payload, options, createdAt, version, failures, delivery, requestId, keep, delay } = task;
   return {
     name: type,
     data: {
@@ -58,6 +60,7 @@ export function jobOf(task: PendingTask, now: number): { name: string; data: Job
       createdAt: createdAt.getTime(),
       ...(version !== 1 && { version }),
       ...(failures !== 0 && { failures }),
+      ...(delivery !== 0 && { begun: delivery }),
       ...(requestId !== null && { requestId }),
       ...(keep && { keep }),
     },
@@ -74,7 +77,18 @@ export function jobOf(task: PendingTask, now: number): { name: string; data: Job
 
 /** The delivery that a started job is. */
 export function deliveryOf(job: Job<JobData>): Delivery {
-  const { payload, options, createdAt, version = 1, failures = 0, requestId, keep = false, claimedBy, quarantined = false } = job.data;
+  const {
+    payload,
+    options,
+    createdAt,
+    version = 1,
+    failures = 0,
+    begun = 0,
+    requestId,
+    keep = false,
+    claimedBy,
+    quarantined = false,
+  } = job.data;
   const isOnLedger = claimedBy !== undefined;
   const { id, generation } = taskOf(job.id!);
   return {
@@ -89,7 +103,7 @@ export function deliveryOf(job: Job<JobData>): Delivery {
     requestId,
     keep,
     generation,
-    number: job.attemptsStarted,
+    number: begun + job.attemptsStarted,
     claimedBy,
     // On Redis a job that has lost a worker is in quarantine; of the first one nobody knows whose fault it was.
     quarantined: isOnLedger ? quarantined : job.stalledCounter > 0,
@@ -100,7 +114,8 @@ export function deliveryOf(job: Job<JobData>): Delivery {
 
 /** Only of a task's first attempt it is known: a job does not say when it was put off, nor a dispatch anew when that was. */
 function dueOnRedis(job: Job<JobData>, createdAt: number): number | undefined {
-  const isFirst = job.attemptsStarted === 1 && job.data.failures === undefined && taskOf(job.id!).generation === 0;
+  const { failures, begun } = job.data;
+  const isFirst = job.attemptsStarted === 1 && failures === undefined && begun === undefined && taskOf(job.id!).generation === 0;
   if (!isFirst) return undefined;
   return job.opts.delay ? job.timestamp + job.opts.delay : createdAt;
 }

@@ -122,13 +122,11 @@ const UNDO = `UPDATE task SET claimed_by = NULL WHERE id = ANY(ARRAY(${claimedIn
 /** A task that is due sooner than this is said at once; the others find it in time by themselves. Milliseconds. */
 const SAID_WITHIN = 3_000;
 
-/** Claims are numbered from here on, above every delivery that a job in BullMQ on Redis can have had: a task may come from there. */
-export const CLAIMS_BEGIN = 1_000_000;
-
 /** All SQL of claiming. */
 @Injectable()
 export class Claims {
-  private number = CLAIMS_BEGIN;
+  /** Above every delivery that a job in BullMQ can have had, for a task may come from there. */
+  private number = 1_000_000;
 
   constructor(
     private readonly pool: TasksPool,

@@ -1,6 +1,5 @@
 import { Injectable } from '@nestjs/common';
 import { faultPoint } from '@app/faults';
-import { CLAIMS_BEGIN } from './claims.js';
 import type { PendingTask } from './ledger.js';
 import { TasksPool } from './tasks-pool.js';
 
@@ -15,17 +14,16 @@ const pending = (quarantine: string) => `
     ORDER BY run_at, id LIMIT ${HANDOVER_SIZE} FOR UPDATE SKIP LOCKED) AS pending`;
 
 /**
- * Takes pending tasks of the queues $1 and marks them. One that a worker had claimed
- * from the ledger, when there was no Redis, begins anew: what is left of that claim
- * can commit nothing. One that BullMQ has begun already goes on: its mark was lost
- * with the transaction that was to leave it, and it is the same job.
+ * Takes pending tasks of the queues $1 and marks them. What is left of a claim, by
+ * which a worker had one from the ledger when there was no Redis, can commit nothing.
+ * Its delivery goes with a task: BullMQ may have it, for the mark of an earlier
+ * handover may have been lost, or may have had it, and counts on from there.
  */
 const HAND_OVER = `
   WITH handed AS (
-    UPDATE task SET state = 'dispatched', dispatched_at = now(), verified_at = clock_timestamp(), claimed_by = NULL, quarantined = false,
-      generation = generation + (delivery > ${CLAIMS_BEGIN})::int, delivery = CASE WHEN delivery > ${CLAIMS_BEGIN} THEN 0 ELSE delivery END
+    UPDATE task SET state = 'dispatched', dispatched_at = now(), verified_at = clock_timestamp(), claimed_by = NULL, quarantined = false
     WHERE id = ANY(ARRAY(${pending('NOT quarantined')}) || ARRAY(${pending('quarantined')}))
-    RETURNING id, type, queue, payload, version, options, request_id AS "requestId", generation, failures, created_at AS "createdAt",
+    RETURNING id, type, queue, payload, version, options, request_id AS "requestId", generation, delivery, failures, created_at AS "createdAt",
       (options ? 'retention' OR unique_until IS NOT NULL) AS keep, run_at,
       GREATEST(0, ceil(EXTRACT(epoch FROM run_at - clock_timestamp()) * 1000))::float8 AS delay)
   SELECT * FROM handed ORDER BY run_at, id`;

@@ -66,6 +66,8 @@ export interface PendingTask {
   options: StoredOptions;
   requestId: string | null;
   generation: number;
+  /** The newest delivery of this generation that the ledger knows of; 0 when there is none. */
+  delivery: number;
   failures: number;
   createdAt: Date;
   /** Whether the row outlives its completion. */

@@ -14,8 +14,8 @@ const INTERVAL = 2_000;
 const PURGE_INTERVAL = 5_000;
 /** How many times in a row a worker must look lost before it is removed. */
 const LOOKS = 4;
-/** From when on it is looked at: so long before its lease runs out, that the looks delay nothing. Milliseconds. */
-const LOOK_BEFORE = LOOKS * INTERVAL;
+/** It may look lost so long before its lease runs out, from when on a renewal is overdue: so the looks delay nothing. Milliseconds. */
+const LOOK_BEFORE = 11_000;
 const PURGE_SIZE = 1_000;
 const UNSERVED_INTERVAL = 10_000;
 
@@ -32,7 +32,7 @@ const looksLost = (soon: number) => `
       WHERE locktype = 'advisory' AND classid = ${PRESENCE_LOCK} AND objid = task_worker.id AND objsubid = 2 AND granted
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))`;
 
-const LOOK = `SELECT id, lease_until::text AS lease FROM task_worker WHERE ${looksLost(LOOK_BEFORE)}`;
+const LOOK = `SELECT id, lease_until::text AS lease, (${looksLost(0)}) AS "isLost" FROM task_worker WHERE ${looksLost(LOOK_BEFORE)}`;
 const REMOVE_LOST = `DELETE FROM task_worker WHERE id = ANY($1::int[]) AND ${looksLost(0)} RETURNING id, host, pid`;
 
 /**
@@ -100,10 +100,10 @@ export class Maintenance {
     const before = this.looks;
     this.looks = new Map();
     if (this.election.heldFor === undefined) return;
-    const suspects = await this.pool.rows<{ id: number; lease: string }>(LOOK);
-    const looks = suspects.map(({ id, lease }) => ({ id, key: `${id} ${lease}` }));
-    this.looks = new Map(looks.map(({ key }) => [key, (before.get(key) ?? 0) + 1]));
-    const lost = looks.filter(({ key }) => this.looks.get(key)! >= LOOKS).map(({ id }) => id);
+    const suspects = await this.pool.rows<{ id: number; lease: string; isLost: boolean }>(LOOK, [], this.pool.relaxed);
+    const key = ({ id, lease }: (typeof suspects)[number]) => `${id} ${lease}`;
+    this.looks = new Map(suspects.map((worker) => [key(worker), (before.get(key(worker)) ?? 0) + 1]));
+    const lost = suspects.filter((worker) => worker.isLost && this.looks.get(key(worker))! >= LOOKS).map(({ id }) => id);
     // After an outage of the database every lease has run out: whoever lives renews it before this process judges.
     if (lost.length > 0 && (this.election.heldFor ?? 0) >= LEASE) {
       const removed = await this.pool.rows<{ id: number; host: string; pid: number }>(REMOVE_LOST, [lost]);

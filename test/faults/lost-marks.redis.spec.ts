@@ -1,0 +1,123 @@
+import { Injectable, type INestApplicationContext, type Provider } from '@nestjs/common';
+import { RetryIn, Task, TaskDistributor, type TaskHandler, TaskQueues } from '@app/tasks';
+import { Redis } from 'ioredis';
+import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
+import { z } from 'zod';
+import { createEngine, isAvailable, type TestEngine } from '../support/engine.js';
+import { eventually } from '../support/eventually.js';
+
+/** A task that says what is to become of each of its runs. */
+function recorded(runs: (number: number) => Promise<void> | void): { task: Provider; count: () => number } {
+  let count = 0;
+  @Injectable()
+  @Task({ type: 'test.recorded', payload: z.object({}) })
+  class Recorded implements TaskHandler<object> {
+    async handle(): Promise<void> {
+      await runs(++count);
+    }
+  }
+  return { task: Recorded, count: () => count };
+}
+
+/** Refuses the first commit in which a task is marked as dispatched, once BullMQ has had the time to start it. */
+const REFUSE_FIRST_MARK = `
+  CREATE SEQUENCE marks;
+  CREATE FUNCTION refuse_first_mark() RETURNS trigger LANGUAGE plpgsql AS $$
+  BEGIN
+    IF nextval('marks') = 1 THEN
+      PERFORM pg_sleep(1);
+      RAISE EXCEPTION 'the first mark is refused';
+    END IF;
+    RETURN NULL;
+  END $$;
+  CREATE CONSTRAINT TRIGGER refuse_first_mark AFTER UPDATE ON task DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (OLD.state = 'pending' AND NEW.state = 'dispatched') EXECUTE FUNCTION refuse_first_mark()`;
+
+/** As what a worker of a deployment without Redis has claimed that was lost. */
+const CLAIM_BY_LOST_WORKER = `UPDATE task SET claimed_by = 1000, delivery = 1000005`;
+
+/** As `Takeover` leaves what was in BullMQ. */
+const TAKE_OVER = `UPDATE task SET state = 'pending', run_at = now()`;
+
+/** Longer than a task is left in peace before BullMQ is asked about it. Milliseconds. */
+const FOUND_WITHIN = 40_000;
+
+describe.skipIf(!isAvailable('redis'))(
+  'what the ledger and BullMQ say of a task that the other does not know of, on redis',
+  { timeout: 90_000 },
+  () => {
+    let engine: TestEngine;
+    beforeEach(async () => {
+      engine = await createEngine('redis');
+    });
+    afterEach(() => engine?.close());
+
+    const rows = (condition = 'true') => engine.database.query(`SELECT generation FROM task WHERE ${condition}`);
+    const marks = async () => (await engine.database.query<{ marks: number }>('SELECT last_value::int AS marks FROM marks'))[0]!.marks;
+    const distribute = (app: INestApplicationContext, task: Provider) =>
+      app.get(TaskDistributor, { strict: false }).distribute(task as never, {} as never);
+
+    it('a task whose mark is lost is handed over once more, and goes on as the job that BullMQ has', async () => {
+      await engine.database.query(REFUSE_FIRST_MARK);
+      const end = Promise.withResolvers<void>();
+      // Only a delivery that is not the first one is announced to the ledger.
+      const { task, count } = recorded((number) => {
+        if (number === 1) throw new RetryIn(100);
+        return end.promise;
+      });
+      await distribute(await engine.worker([task]), task);
+      await eventually(() => count() === 2);
+      await eventually(async () => (await rows(`state = 'dispatched'`)).length === 1);
+      expect(await marks()).toBe(2);
+      expect(await rows()).toEqual([{ generation: 0 }]);
+      end.resolve();
+      await eventually(async () => (await rows()).length === 0);
+      expect(count()).toBe(2);
+    });
+
+    it('the same when a worker had claimed it from the ledger and was lost: it runs once', async () => {
+      await engine.database.query(REFUSE_FIRST_MARK);
+      const { task, count } = recorded(() => undefined);
+      await distribute(await engine.admin([task]), task);
+      await engine.database.query(CLAIM_BY_LOST_WORKER);
+      await engine.worker([task]);
+      await eventually(async () => (await rows()).length === 0, FOUND_WITHIN);
+      expect(await marks()).toBeGreaterThan(1);
+      expect(count()).toBe(1);
+    });
+
+    it('a task that BullMQ has begun, and has no more, begins after that, and runs once', async () => {
+      const { task, count } = recorded((number) => {
+        if (number <= 2) throw new RetryIn(number === 1 ? 100 : '1h');
+      });
+      const app = await engine.worker([task]);
+      await distribute(app, task);
+      await eventually(async () => count() === 2 && (await rows(`run_at > now() + interval '30 minutes'`)).length === 1);
+      await app.get(TaskQueues, { strict: false }).of('default').obliterate({ force: true });
+      await engine.database.query(TAKE_OVER);
+      await eventually(async () => (await rows()).length === 0, FOUND_WITHIN);
+      expect(count()).toBe(3);
+    });
+
+    it('takes the lock of a lost worker, and not that of one that has the job by then', async () => {
+      const redis = new Redis(`redis://${inject('redisAddress')}`);
+      const queue = (await engine.admin([])).get(TaskQueues, { strict: false }).of('default');
+      const lock = queue.toKey('job:lock');
+      await redis.lpush(queue.toKey('active'), 'job');
+      await redis.hset(queue.toKey('job'), { pb: '7' });
+      await redis.set(lock, 'of 7');
+      await queue.unlockLost(async () => {
+        await redis.set(lock, 'of another');
+        return new Set();
+      });
+      expect(await redis.get(lock)).toBe('of another');
+      expect(await redis.smembers(queue.toKey('stalled'))).toEqual([]);
+      await queue.unlockLost(() => Promise.resolve(new Set(['7'])));
+      expect(await redis.get(lock)).toBe('of another');
+      await queue.unlockLost(() => Promise.resolve(new Set()));
+      expect(await redis.get(lock)).toBeNull();
+      expect(await redis.smembers(queue.toKey('stalled'))).toEqual(['job']);
+      await redis.quit();
+    });
+  },
+);
