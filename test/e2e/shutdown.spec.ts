@@ -211,6 +211,33 @@ describe('every app ends within its bound when it is told to', () => {
     }
   });
 
+  it.skipIf(!hasPrivateRedis)(
+    'with 1 when it has to leave a task behind, since what it came from has fallen silent',
+    { timeout: 120_000 },
+    async () => {
+      const redis = await PrivateRedis.reserve();
+      await redis.start();
+      const proxy = await TcpProxy.to(redis);
+      const waybill = await Waybill.create('redis', { environment: { REDIS_ADDRESS: `127.0.0.1:${proxy.port}` } });
+      try {
+        const [, worker] = await Promise.all([waybill.startApi(), waybill.startWorker({ WORKER_SHUTDOWN_TIMEOUT: '500ms' })]);
+        const person = somebody();
+        waybill.mail.when(person.email, 'hang');
+        await waybill.http.call(createUser, person);
+        await eventually(() => waybill.mail.triesTo(person.email).length === 1);
+        proxy.freeze();
+        expect(await measure(worker.stop(30_000))).toEqual({ code: 1, inTime: true });
+        expect(worker.lines).toContainEqual(
+          expect.objectContaining({ msg: 'task processor stopped, and left running tasks behind', left: 1 }),
+        );
+      } finally {
+        await waybill.close();
+        await proxy.close();
+        await redis.kill();
+      }
+    },
+  );
+
   it('when its database has fallen silent, and while it waits for one', { timeout: 120_000 }, async () => {
     const waybill = await Waybill.create('postgres');
     const { hostname, port } = new URL(waybill.database.url);

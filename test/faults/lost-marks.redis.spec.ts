@@ -1,23 +1,27 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import { Injectable, type INestApplicationContext, type Provider } from '@nestjs/common';
-import { RetryIn, Task, TaskDistributor, type TaskHandler, TaskQueues } from '@app/tasks';
+import { RetryIn, Task, type TaskContext, TaskDistributor, type TaskHandler, TaskQueues } from '@app/tasks';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
 import { z } from 'zod';
 import { createEngine, isAvailable, type TestEngine } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
 
+type Run = (number: number, context: TaskContext) => Promise<void> | void;
+
 /** A task that says what is to become of each of its runs. */
-function recorded(runs: (number: number) => Promise<void> | void): { task: Provider; count: () => number } {
+function recordedAs(type: string, run: Run): { task: Provider; count: () => number } {
   let count = 0;
   @Injectable()
-  @Task({ type: 'test.recorded', payload: z.object({}) })
+  @Task({ type, payload: z.object({}) })
   class Recorded implements TaskHandler<object> {
-    async handle(): Promise<void> {
-      await runs(++count);
+    async handle(_: object, context: TaskContext): Promise<void> {
+      await run(++count, context);
     }
   }
   return { task: Recorded, count: () => count };
 }
+const recorded = (run: Run) => recordedAs('test.recorded', run);
 
 /** Refuses the first commit in which a task is marked as dispatched, once BullMQ has had the time to start it. */
 const REFUSE_FIRST_MARK = `
@@ -97,6 +101,20 @@ describe.skipIf(!isAvailable('redis'))(
       await engine.database.query(TAKE_OVER);
       await eventually(async () => (await rows()).length === 0, FOUND_WITHIN);
       expect(count()).toBe(3);
+    });
+
+    it('what BullMQ loses while a worker runs it is left to that worker, to its end', async () => {
+      const waiting = recorded(() => undefined);
+      // Longer than it takes until a lock that is gone is noticed, and what is told so may take to end.
+      const { task, count } = recordedAs('test.long', (_, { signal }) => wait(25_000, undefined, { signal }));
+      const app = await engine.worker([task, waiting.task]);
+      await distribute(app, task);
+      await app.get(TaskDistributor, { strict: false }).distribute(waiting.task as never, {} as never, { processIn: '8s' });
+      await eventually(async () => count() === 1 && (await rows(`state = 'dispatched'`)).length === 2);
+      await app.get(TaskQueues, { strict: false }).of('default').obliterate({ force: true });
+      await eventually(() => waiting.count() === 1, FOUND_WITHIN);
+      await eventually(async () => (await rows()).length === 0, FOUND_WITHIN);
+      expect([count(), waiting.count()]).toEqual([1, 1]);
     });
 
     it('takes the lock of a lost worker, and not that of one that has the job by then', async () => {

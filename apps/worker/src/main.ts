@@ -7,7 +7,7 @@ import { DatabaseProblem, pendingMigrations, waitForDatabase } from '@app/databa
 import { migrations } from './migrations.js';
 import { createLogger } from '@app/logging';
 import { boundShutdown } from '@app/shutdown';
-import { TaskAdmin } from '@app/tasks';
+import { TaskAdmin, TaskHealth } from '@app/tasks';
 import { startProbes, startTelemetry } from '@app/telemetry';
 import { running, starting } from './worker-health.js';
 import { WorkerModule } from './worker.module.js';
@@ -40,6 +40,11 @@ const app = await NestFactory.createApplicationContext(WorkerModule.forRoot(conf
 app.enableShutdownHooks([], { useProcessExit: true });
 boundShutdown(config.WORKER_SHUTDOWN_TIMEOUT + SHUTDOWN_MARGIN);
 process.off('SIGTERM', exitAtOnce).off('SIGINT', exitAtOnce);
+const tasks = app.get(TaskHealth, { strict: false });
+// Nest ends a process with 0, whatever its hooks have met.
+process.once('exit', () => {
+  if (tasks.leftBehind > 0) process.exitCode = 1;
+});
 health = running(app);
 try {
   await startConsole(config, app.get(TaskAdmin, { strict: false }));

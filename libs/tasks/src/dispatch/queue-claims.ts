@@ -388,7 +388,7 @@ export class QueueClaims {
         this.holdTimer = undefined;
         this.watchHeld();
       });
-    this.holdTimer = setTimeout(end, oldest.since + this.hold - performance.now());
+    this.holdTimer = setTimeout(end, Math.max(0, oldest.since + this.hold - performance.now()));
   }
 
   private async endHold(): Promise<void> {

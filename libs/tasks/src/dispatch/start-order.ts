@@ -100,7 +100,7 @@ export class StartOrder {
   private watch(): void {
     clearTimeout(this.timer);
     const [first] = this.claiming;
-    if (first && this.waiting.length > 0) this.timer = setTimeout(() => this.release(), first.until - performance.now());
+    if (first && this.waiting.length > 0) this.timer = setTimeout(() => this.release(), Math.max(0, first.until - performance.now()));
   }
 }
 

@@ -72,6 +72,7 @@ export class Election {
       `SELECT pg_try_advisory_lock(${ELECTION_LOCK}, hashtext($1)) AS elected`,
       [this.queues],
     );
+    this.logger.well('election');
     if (!rows[0]!.elected) await connection.query(END_SILENT, [this.queues]);
     else if (this.listener.connection === connection) {
       this.electedAt = performance.now();

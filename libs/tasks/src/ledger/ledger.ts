@@ -458,12 +458,24 @@ export class Ledger {
     );
   }
 
-  /** Notes that BullMQ knows the tasks; one that is locked is asked about again. */
-  async recordVerified(tasks: readonly DispatchedTask[]): Promise<void> {
+  /** The tasks that workers show to be running, which they do at every renewal of their leases. */
+  async running(): Promise<Set<string>> {
+    const shown = await this.pool.rows<{ id: string }>(
+      `SELECT entry->>'id' AS id FROM task_worker CROSS JOIN jsonb_array_elements(running) AS entry`,
+    );
+    return new Set(shown.map(({ id }) => id));
+  }
+
+  /**
+   * Notes that the tasks are going to be run; one that is locked is asked about again.
+   *
+   * @param ago as if that had been so many milliseconds ago.
+   */
+  async recordVerified(tasks: readonly DispatchedTask[], ago = 0): Promise<void> {
     await this.pool.change(
-      `UPDATE task SET verified_at = now() WHERE id = ANY(ARRAY(
+      `UPDATE task SET verified_at = now() - $2::float8 * interval '1 ms' WHERE id = ANY(ARRAY(
          SELECT id FROM task WHERE id = ANY($1::uuid[]) AND state = 'dispatched' FOR NO KEY UPDATE SKIP LOCKED))`,
-      [tasks.map((task) => task.id)],
+      [tasks.map((task) => task.id), ago],
     );
   }
 

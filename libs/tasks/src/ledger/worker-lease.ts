@@ -14,7 +14,8 @@ import { TasksPool } from './tasks-pool.js';
 export const LEASE = 15_000;
 /** After so long without a renewal a worker is taken for dead although its connection is there: a process that hangs. Milliseconds. */
 export const SILENCE = 120_000;
-const RENEWAL_INTERVAL = 3_000;
+/** How often a worker renews it, and shows what it runs. Milliseconds. */
+export const RENEWAL_INTERVAL = 3_000;
 const RETRY_INTERVAL = 500;
 /** How many of the tasks that it runs a worker shows, those first that run for the longest time: a row in the ledger has an end. */
 const SHOWN = 100;

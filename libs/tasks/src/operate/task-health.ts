@@ -45,6 +45,11 @@ export class TaskHealth {
     return undefined;
   }
 
+  /** How many tasks neither ended nor could be given back when the engine was stopped: the log says so, and the process should end with an error. */
+  get leftBehind(): number {
+    return this.processor.leftBehind;
+  }
+
   /** Why it takes no tasks at the moment, in a sentence; undefined when it does. It takes some seconds at most. */
   async idleBecause(): Promise<string | undefined> {
     if (!this.processor.isOpen) return 'the worker has not begun to take tasks, or does not any more';

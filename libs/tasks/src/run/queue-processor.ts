@@ -1,7 +1,7 @@
 import { Injectable, type Type } from '@nestjs/common';
 import { OnWorkerEvent, Processor, WorkerHost } from '@nestjs/bullmq';
 import { faultPoint } from '@app/faults';
-import { DelayedError, type Job, UnrecoverableError, WaitingError } from 'bullmq';
+import { DelayedError, Job, UnrecoverableError, WaitingError } from 'bullmq';
 import { FailedTaskListener } from './failed-task.listener.js';
 import { DatabaseClock } from '../ledger/database-clock.js';
 import type { AttemptFailure, Delivery } from '../dispatch/delivery.js';
@@ -153,8 +153,17 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
   }
 
   @OnWorkerEvent('lockRenewalFailed')
-  onLockRenewalFailed(jobIds: string[]): void {
-    for (const jobId of jobIds) this.runner.interrupt(taskOf(jobId).id, 'lock lost');
+  async onLockRenewalFailed(jobIds: string[]): Promise<void> {
+    for (const jobId of jobIds) {
+      const { id, generation } = taskOf(jobId);
+      try {
+        // A job that Redis has lost is nobody's: its task is left to this worker while it shows that it runs it.
+        if (await Job.fromId(this.worker, jobId)) this.runner.interrupt(id, 'lock lost', generation);
+      } catch (error) {
+        // Redis does not answer: the next renewal tells.
+        this.taskLogger.trouble(this.worker.name, error);
+      }
+    }
   }
 
   @OnWorkerEvent('error')

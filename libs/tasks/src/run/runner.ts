@@ -98,11 +98,16 @@ export class TaskRunner {
     }
   }
 
-  /** Tells a running attempt to stop; false when this process runs none for the task. */
-  interrupt(id: string, interruption: Interruption): boolean {
+  /**
+   * Tells a running attempt to stop; false when this process runs none for the task.
+   *
+   * @param generation of the attempt, where it is one of several.
+   */
+  interrupt(id: string, interruption: Interruption, generation?: number): boolean {
     const attempt = this.running.get(id);
-    attempt?.interrupt(interruption);
-    return attempt !== undefined;
+    if (!attempt || (generation !== undefined && attempt.delivery.generation !== generation)) return false;
+    attempt.interrupt(interruption);
+    return true;
   }
 
   interruptAll(interruption: Interruption): void {

@@ -69,18 +69,16 @@ export class TaskEngine implements OnApplicationBootstrap, BeforeApplicationShut
     this.logger.started(this.options.weights, this.options.concurrency, types, this.dispatcher.name);
   }
 
-  /** @throws Error when a task neither ended nor could be given back, once everything else has ended. */
   async beforeApplicationShutdown(): Promise<void> {
     // Before all else: a loop may wait for a database that is slow or away, and nothing new begins meanwhile.
     this.dispatcher.halt();
     this.processor.halt();
-    const [left] = await Promise.all([
+    await Promise.all([
       this.processor.stop(),
       this.end({ clock: this.clock, scheduler: this.scheduler, maintenance: this.maintenance, election: this.election }),
     ]);
     await this.end({ dispatcher: this.dispatcher, statistics: this.statistics });
     await this.listener.stop();
-    if (left > 0) throw new Error(`${left} running tasks neither ended nor could be given back`);
   }
 
   async onApplicationShutdown(): Promise<void> {

@@ -43,6 +43,8 @@ export class TaskProcessor {
   /** The queue of the last fetch, if that failed. */
   failing: string | undefined;
   private readonly picker: WeightedPicker;
+  /** How many tasks neither ended nor could be given back when it was stopped, because the dispatcher or the database did not answer: they run again. */
+  leftBehind = 0;
   private readonly token = uuidv4();
   private fetches = 0;
   /** The tokens of the slots that have a job, and of the fetches under way. */
@@ -111,21 +113,17 @@ export class TaskProcessor {
   /**
    * Takes no more tasks, lets the running ones finish, tells those that are left
    * at the timeout to stop, and gives them back to the front of their queues.
-   *
-   * @returns how many neither ended nor could be given back, because the dispatcher
-   *   or the database does not answer. They run again once their lock is over.
    */
-  async stop(): Promise<number> {
+  async stop(): Promise<void> {
     this.halt();
     await faultPoint('worker.during-shutdown');
     const drained = this.drain();
     await endsWithin(this.options.shutdownTimeout, drained);
     this.runner.interruptAll('shutdown');
     await endsWithin(RETURN_TIMEOUT, drained);
-    const left = this.working.size + this.runner.unrecorded;
+    this.leftBehind = this.working.size + this.runner.unrecorded;
     await Promise.all([...this.workers.values()].map((worker) => worker.close(true)));
-    this.logger.stopped(left);
-    return left;
+    this.logger.stopped(this.leftBehind);
   }
 
   private async drain(): Promise<void> {

@@ -59,7 +59,8 @@ class SharedClients {
   constructor(private readonly open: (options: object) => Redis) {}
 
   acquire(options: object): Redis {
-    const found = this.shared.get(options) ?? { client: this.open(options), users: 0 };
+    // BullMQ listens for errors while it uses a client; one that comes while it is closed is nobody's, and would be printed.
+    const found = this.shared.get(options) ?? { client: this.open(options).on('error', () => undefined), users: 0 };
     found.users += 1;
     this.shared.set(options, found);
     return found.client;

@@ -4,6 +4,7 @@ import { answered } from './answered.js';
 import { type JobData, jobIdOf, taskOf } from '../job.js';
 import { Election } from '../../ledger/election.js';
 import { type DispatchedTask, Ledger } from '../../ledger/ledger.js';
+import { RENEWAL_INTERVAL } from '../../ledger/worker-lease.js';
 import { Loop } from '../../loop.js';
 import { TaskLogger } from '../../task-logger.js';
 import { isOutOfMemory } from './connection.js';
@@ -14,6 +15,8 @@ import { RedisControl } from './redis-control.js';
 const INTERVAL = 5_000;
 const MIN_AGE = 15_000;
 const ASK_DEADLINE = 10_000;
+/** How long after a loss was found what was lost is dispatched anew: by then every worker shows what it was running. Milliseconds. */
+const SHOWN_WITHIN = RENEWAL_INTERVAL + 1_000;
 /** How many tasks are asked for in every turn, in case that single ones were lost. */
 const SAMPLE = 100;
 const PAGE = 500;
@@ -43,7 +46,8 @@ export class Reconciler {
     INTERVAL,
     (error) => this.logger.trouble('reconciler', error),
   );
-  private readonly suspects = new Set<string>();
+  /** Queues that have lost something, by when that was found. */
+  private readonly suspects = new Map<string, number>();
   private stopped = false;
 
   constructor(
@@ -65,7 +69,7 @@ export class Reconciler {
 
   /** Has every task of a queue looked for: its dispatcher was away, and may have come back with less. */
   suspect(queue: string): void {
-    this.suspects.add(queue);
+    this.suspects.set(queue, performance.now());
     this.loop.wake();
   }
 
@@ -75,21 +79,26 @@ export class Reconciler {
     for (const queue of this.queues.all()) await this.forget(queue);
     for (const queue of this.queues.all()) {
       const marker = await answered(queue.getBackend().getQueueMetaField(MARKER), ASK_DEADLINE);
-      if (marker === null) this.suspects.add(queue.name);
+      if (marker === null) this.suspectAlso(queue.name);
     }
     await this.control.restorePauses();
     const sample = await this.ledger.leastVerified(MIN_AGE, SAMPLE);
-    for (const queue of await this.restore(sample)) this.suspects.add(queue);
-    for (const name of this.suspects) {
+    for (const { queue } of await this.lostOf(sample)) this.suspectAlso(queue);
+    for (const [name, since] of this.suspects) {
+      if (performance.now() - since < SHOWN_WITHIN) continue;
       await this.sweep(name);
       await this.queues
         .of(name)
         .getBackend()
         .setQueueMeta({ [MARKER]: Date.now() });
-      this.suspects.delete(name);
+      if (this.suspects.get(name) === since) this.suspects.delete(name);
     }
     for (const queue of this.queues.all()) await this.forget(queue);
     this.logger.well('reconciler');
+  }
+
+  private suspectAlso(queue: string): void {
+    if (!this.suspects.has(queue)) this.suspects.set(queue, performance.now());
   }
 
   /**
@@ -159,22 +168,32 @@ export class Reconciler {
     } while (page.length === PAGE && !this.stopped);
   }
 
-  /** @returns the queues that had lost some of these tasks. */
-  private async restore(tasks: readonly DispatchedTask[]): Promise<string[]> {
-    const byQueue = Map.groupBy(tasks, (task) => task.queue);
-    const affected: string[] = [];
-    for (const [name, group] of byQueue) {
-      if (!this.queues.names.includes(name)) continue;
-      const isLive = await answered(this.ask(this.queues.of(name), group), ASK_DEADLINE);
-      const lost = group.filter((_, index) => !isLive[index]);
-      await this.ledger.recordVerified(group.filter((_, index) => isLive[index]));
-      if (lost.length === 0) continue;
+  private async restore(tasks: readonly DispatchedTask[]): Promise<void> {
+    for (const { queue, lost } of await this.lostOf(tasks)) {
       const count = await this.ledger.dispatchAnew(lost);
-      if (count === 0) continue;
-      this.logger.redispatched(name, count);
-      affected.push(name);
+      if (count > 0) this.logger.redispatched(queue, count);
     }
-    return affected;
+  }
+
+  /**
+   * Which of these tasks nobody is going to run, by their queues. One that BullMQ has
+   * lost while a worker runs it is that worker's: it ends without BullMQ.
+   */
+  private async lostOf(tasks: readonly DispatchedTask[]): Promise<{ queue: string; lost: DispatchedTask[] }[]> {
+    const found: { queue: string; lost: DispatchedTask[] }[] = [];
+    for (const [queue, group] of Map.groupBy(tasks, (task) => task.queue)) {
+      if (!this.queues.names.includes(queue)) continue;
+      const isLive = await answered(this.ask(this.queues.of(queue), group), ASK_DEADLINE);
+      await this.ledger.recordVerified(group.filter((_, index) => isLive[index]));
+      const unknown = group.filter((_, index) => !isLive[index]);
+      if (unknown.length === 0) continue;
+      const running = await this.ledger.running();
+      // Asked about in the next turn again: its worker may crash.
+      const left = unknown.filter(({ id }) => running.has(id));
+      await this.ledger.recordVerified(left, MIN_AGE - INTERVAL);
+      if (left.length < unknown.length) found.push({ queue, lost: unknown.filter(({ id }) => !running.has(id)) });
+    }
+    return found;
   }
 
   /**
