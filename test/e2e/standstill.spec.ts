@@ -50,6 +50,7 @@ it('an api that stood still answers those whose requests came meanwhile, on both
   expect((await waybill.fetch('/healthz')).status).toBe(200);
 
   waybill.api.signal('SIGCONT');
+  const begin = performance.now();
   await eventually(() =>
     waybill.fetch('/healthz', { signal: AbortSignal.timeout(500) }).then(
       () => false,
@@ -64,6 +65,7 @@ it('an api that stood still answers those whose requests came meanwhile, on both
   call.end(Buffer.concat([Buffer.from([0, 0, 0, 0, message.length]), message]));
 
   expect(await answered).toEqual(['HTTP/1.1 200 OK', 'HTTP/1.1 200 OK']);
+  expect(performance.now() - begin).toBeGreaterThanOrEqual(STANDSTILL);
   expect(await status).toBe('0');
   client.destroy();
 });

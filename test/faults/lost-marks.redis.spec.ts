@@ -29,7 +29,7 @@ const REFUSE_FIRST_MARK = `
   CREATE FUNCTION refuse_first_mark() RETURNS trigger LANGUAGE plpgsql AS $$
   BEGIN
     IF nextval('marks') = 1 THEN
-      PERFORM pg_sleep(1);
+      PERFORM pg_sleep(2);
       RAISE EXCEPTION 'the first mark is refused';
     END IF;
     RETURN NULL;
@@ -113,8 +113,29 @@ describe.skipIf(!isAvailable('redis'))(
       await eventually(async () => count() === 1 && (await rows(`state = 'dispatched'`)).length === 2);
       await app.get(TaskQueues, { strict: false }).of('default').obliterate({ force: true });
       await eventually(() => waiting.count() === 1, FOUND_WITHIN);
+      // It was found in the same turn, and still runs.
+      expect(await rows(`type = 'test.long'`)).toEqual([{ generation: 0 }]);
       await eventually(async () => (await rows()).length === 0, FOUND_WITHIN);
       expect([count(), waiting.count()]).toEqual([1, 1]);
+    });
+
+    it('and is dispatched anew soon when it has failed there, however much else was lost', async () => {
+      const waiting = recorded(() => undefined);
+      const { task, count } = recordedAs('test.long', async (number) => {
+        if (number > 1) return;
+        await wait(15_000);
+        throw new RetryIn(100);
+      });
+      const app = await engine.worker([task, waiting.task]);
+      await distribute(app, task);
+      const distributor = app.get(TaskDistributor, { strict: false });
+      const others = Array.from({ length: 1_000 }, () => ({}) as never);
+      await distributor.distributeMany(waiting.task as never, others, { processIn: '1h' });
+      await eventually(async () => count() === 1 && (await rows(`state = 'dispatched'`)).length === 1_001);
+      await app.get(TaskQueues, { strict: false }).of('default').obliterate({ force: true });
+      await eventually(async () => (await rows(`generation = 1 AND state = 'dispatched'`)).length === 1_000, FOUND_WITHIN);
+      await eventually(() => count() === 2, FOUND_WITHIN);
+      await eventually(async () => (await rows()).length === 1_000);
     });
 
     it('takes the lock of a lost worker, and not that of one that has the job by then', async () => {

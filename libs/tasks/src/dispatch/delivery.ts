@@ -16,7 +16,7 @@ export interface Delivery {
   requestId: string | undefined;
   keep: boolean;
   generation: number;
-  /** Which start of this generation it is: on Redis from 1, every retry, crash and hand-back adds one; on the ledger the number of the claim. */
+  /** Which start of this generation it is: on Redis every retry, crash and hand-back adds one, from 1 on where it had none before; on the ledger the number of the claim. */
   number: number;
   /** The worker that has claimed the task from the ledger; undefined on Redis. */
   claimedBy: number | undefined;

@@ -125,7 +125,7 @@ const SAID_WITHIN = 3_000;
 /** All SQL of claiming. */
 @Injectable()
 export class Claims {
-  /** Above every delivery that a job in BullMQ can have had, for a task may come from there. */
+  /** Above every delivery that a job in BullMQ has had, for a task may come from there; one that was claimed here before has another generation by then. */
   private number = 1_000_000;
 
   constructor(

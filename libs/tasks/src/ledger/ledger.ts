@@ -10,6 +10,7 @@ import type { DeathReason } from '../declare/task.js';
 import { errorGroup } from './error-group.js';
 import type { StoredOptions } from './task-record.entity.js';
 import { TasksPool } from './tasks-pool.js';
+import { LEASE, looksLost } from './worker-lease.js';
 
 /** Any number; whoever purges holds the advisory lock of it. */
 const PURGE_LOCK = 7_309_453_013;
@@ -458,24 +459,29 @@ export class Ledger {
     );
   }
 
-  /** The tasks that workers show to be running, which they do at every renewal of their leases. */
+  /** The tasks that workers show to be running, as of the last renewals of their leases; of more than a hundred a worker those that have run for longest. */
   async running(): Promise<Set<string>> {
     const shown = await this.pool.rows<{ id: string }>(
-      `SELECT entry->>'id' AS id FROM task_worker CROSS JOIN jsonb_array_elements(running) AS entry`,
+      `SELECT entry->>'id' AS id FROM task_worker CROSS JOIN jsonb_array_elements(running) AS entry WHERE NOT (${looksLost(0)})`,
     );
     return new Set(shown.map(({ id }) => id));
   }
 
-  /**
-   * Notes that the tasks are going to be run; one that is locked is asked about again.
-   *
-   * @param ago as if that had been so many milliseconds ago.
-   */
-  async recordVerified(tasks: readonly DispatchedTask[], ago = 0): Promise<void> {
+  /** Whether every worker has shown since then what it runs. */
+  async haveShown(since: Date): Promise<boolean> {
+    const [row] = await this.pool.rows<{ all: boolean }>(
+      `SELECT COALESCE(bool_and(lease_until > $1::timestamptz + ${LEASE} * interval '1 ms'), true) AS all FROM task_worker WHERE NOT (${looksLost(0)})`,
+      [since],
+    );
+    return row!.all;
+  }
+
+  /** Notes that the tasks are going to be run; one that is locked is asked about again. */
+  async recordVerified(tasks: readonly DispatchedTask[]): Promise<void> {
     await this.pool.change(
-      `UPDATE task SET verified_at = now() - $2::float8 * interval '1 ms' WHERE id = ANY(ARRAY(
+      `UPDATE task SET verified_at = now() WHERE id = ANY(ARRAY(
          SELECT id FROM task WHERE id = ANY($1::uuid[]) AND state = 'dispatched' FOR NO KEY UPDATE SKIP LOCKED))`,
-      [tasks.map((task) => task.id), ago],
+      [tasks.map((task) => task.id)],
     );
   }
 

@@ -14,14 +14,26 @@ import { TasksPool } from './tasks-pool.js';
 export const LEASE = 15_000;
 /** After so long without a renewal a worker is taken for dead although its connection is there: a process that hangs. Milliseconds. */
 export const SILENCE = 120_000;
-/** How often a worker renews it, and shows what it runs. Milliseconds. */
-export const RENEWAL_INTERVAL = 3_000;
+const RENEWAL_INTERVAL = 3_000;
 const RETRY_INTERVAL = 500;
 /** How many of the tasks that it runs a worker shows, those first that run for the longest time: a row in the ledger has an end. */
 const SHOWN = 100;
 
 /** The first of two keys of an advisory lock, any number; the second is the worker's id, and its holder is there. */
 export const PRESENCE_LOCK = 730_945_302;
+
+/**
+ * Whether a worker looks lost, in so many milliseconds; SQL about a row of `task_worker`. A lease that has run out alone
+ * says little, for the database may have been away from everybody, or the worker's
+ * event loop blocked: the worker's connection must be gone besides, or nothing be heard
+ * of it for two minutes.
+ */
+export const looksLost = (soon: number) => `
+  lease_until < now() + ${soon} * interval '1 ms' AND (
+    lease_until < now() + ${soon - (SILENCE - LEASE)} * interval '1 ms' OR NOT EXISTS (
+      SELECT FROM pg_locks
+      WHERE locktype = 'advisory' AND classid = ${PRESENCE_LOCK} AND objid = task_worker.id AND objsubid = 2 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))`;
 
 /**
  * This process among those that claim tasks: a row that is renewed while the

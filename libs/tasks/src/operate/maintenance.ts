@@ -7,7 +7,7 @@ import { EngineOptions } from '../options.js';
 import { TasksPool } from '../ledger/tasks-pool.js';
 import { UNCLAIMED } from '../ledger/claims.js';
 import { PURGE_ACTIONS } from './action-log.js';
-import { LEASE, PRESENCE_LOCK, SILENCE } from '../ledger/worker-lease.js';
+import { LEASE, looksLost } from '../ledger/worker-lease.js';
 
 /** Milliseconds. */
 const INTERVAL = 2_000;
@@ -18,19 +18,6 @@ const LOOKS = 4;
 const LOOK_BEFORE = 11_000;
 const PURGE_SIZE = 1_000;
 const UNSERVED_INTERVAL = 10_000;
-
-/**
- * Whether a worker looks lost, in so many milliseconds. A lease that has run out alone
- * says little, for the database may have been away from everybody, or the worker's
- * event loop blocked: the worker's connection must be gone besides, or nothing be heard
- * of it for two minutes.
- */
-const looksLost = (soon: number) => `
-  lease_until < now() + ${soon} * interval '1 ms' AND (
-    lease_until < now() + ${soon - (SILENCE - LEASE)} * interval '1 ms' OR NOT EXISTS (
-      SELECT FROM pg_locks
-      WHERE locktype = 'advisory' AND classid = ${PRESENCE_LOCK} AND objid = task_worker.id AND objsubid = 2 AND granted
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())))`;
 
 const LOOK = `SELECT id, lease_until::text AS lease, (${looksLost(0)}) AS "isLost" FROM task_worker WHERE ${looksLost(LOOK_BEFORE)}`;
 const REMOVE_LOST = `DELETE FROM task_worker WHERE id = ANY($1::int[]) AND ${looksLost(0)} RETURNING id, host, pid`;

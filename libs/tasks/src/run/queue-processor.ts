@@ -31,7 +31,7 @@ const BLOCK = 5;
 const workerOptions = {
   autorun: false,
   lockDuration: LOCK_DURATION,
-  // Often, to learn soon of a lock that is gone: Redis has lost the job, and another worker is given it.
+  // Often, to learn soon of a lock that is gone: another worker may be given the job.
   lockRenewTime: LOCK_RENEW_TIME,
   stalledInterval: STALLED_INTERVAL,
   drainDelay: BLOCK,
@@ -154,13 +154,14 @@ export abstract class QueueProcessor extends WorkerHost<TaskWorker> {
 
   @OnWorkerEvent('lockRenewalFailed')
   async onLockRenewalFailed(jobIds: string[]): Promise<void> {
-    for (const jobId of jobIds) {
-      const { id, generation } = taskOf(jobId);
+    // Those that run now: a job may be fetched anew while Redis is asked.
+    const attempts = jobIds.map((jobId) => ({ jobId, attempt: this.runner.attemptOf(taskOf(jobId)) }));
+    for (const { jobId, attempt } of attempts) {
       try {
-        // A job that Redis has lost is nobody's: its task is left to this worker while it shows that it runs it.
-        if (await Job.fromId(this.worker, jobId)) this.runner.interrupt(id, 'lock lost', generation);
+        // A job that Redis has lost is nobody's: its task is left to this worker while that shows that it runs it.
+        if (attempt && (await Job.fromId(this.worker, jobId))) attempt.interrupt('lock lost');
       } catch (error) {
-        // Redis does not answer: the next renewal tells.
+        // Whatever Redis says: the next renewal tells.
         this.taskLogger.trouble(this.worker.name, error);
       }
     }

@@ -98,16 +98,17 @@ export class TaskRunner {
     }
   }
 
-  /**
-   * Tells a running attempt to stop; false when this process runs none for the task.
-   *
-   * @param generation of the attempt, where it is one of several.
-   */
-  interrupt(id: string, interruption: Interruption, generation?: number): boolean {
+  /** Tells a running attempt to stop; false when this process runs none for the task. */
+  interrupt(id: string, interruption: Interruption): boolean {
     const attempt = this.running.get(id);
-    if (!attempt || (generation !== undefined && attempt.delivery.generation !== generation)) return false;
-    attempt.interrupt(interruption);
-    return true;
+    attempt?.interrupt(interruption);
+    return attempt !== undefined;
+  }
+
+  /** What this process runs now of a generation of a task, to be told to stop. */
+  attemptOf({ id, generation }: Pick<Delivery, 'id' | 'generation'>): { interrupt(interruption: Interruption): void } | undefined {
+    const attempt = this.running.get(id);
+    return attempt?.delivery.generation === generation ? attempt : undefined;
   }
 
   interruptAll(interruption: Interruption): void {

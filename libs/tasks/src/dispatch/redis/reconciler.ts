@@ -2,9 +2,9 @@ import { Injectable } from '@nestjs/common';
 import type { Queue } from 'bullmq';
 import { answered } from './answered.js';
 import { type JobData, jobIdOf, taskOf } from '../job.js';
+import { DatabaseClock } from '../../ledger/database-clock.js';
 import { Election } from '../../ledger/election.js';
 import { type DispatchedTask, Ledger } from '../../ledger/ledger.js';
-import { RENEWAL_INTERVAL } from '../../ledger/worker-lease.js';
 import { Loop } from '../../loop.js';
 import { TaskLogger } from '../../task-logger.js';
 import { isOutOfMemory } from './connection.js';
@@ -15,8 +15,8 @@ import { RedisControl } from './redis-control.js';
 const INTERVAL = 5_000;
 const MIN_AGE = 15_000;
 const ASK_DEADLINE = 10_000;
-/** How long after a loss was found what was lost is dispatched anew: by then every worker shows what it was running. Milliseconds. */
-const SHOWN_WITHIN = RENEWAL_INTERVAL + 1_000;
+/** How long it waits at most for every worker to show what it runs: one may be blocked. Milliseconds. */
+const PATIENCE = 10_000;
 /** How many tasks are asked for in every turn, in case that single ones were lost. */
 const SAMPLE = 100;
 const PAGE = 500;
@@ -32,6 +32,14 @@ const FORGET = 500;
 
 /** A field of a queue's metadata in BullMQ: when it is gone, so may be every task. */
 const MARKER = 'waybill';
+/** What it says while tasks are left to the workers that run them: whoever is elected next does not know which. */
+const LEFT = '0';
+
+/** When it was found that a queue has lost something, by the database's clock: for the first time, and last. */
+interface Loss {
+  first: number;
+  last: number;
+}
 
 /**
  * Finds tasks that the ledger has dispatched and BullMQ no longer knows, or knows and
@@ -46,8 +54,9 @@ export class Reconciler {
     INTERVAL,
     (error) => this.logger.trouble('reconciler', error),
   );
-  /** Queues that have lost something, by when that was found. */
-  private readonly suspects = new Map<string, number>();
+  private readonly suspects = new Map<string, Loss>();
+  /** What BullMQ has lost while workers were running it, by the ids of its jobs; no more than workers show. */
+  private left = new Map<string, DispatchedTask>();
   private stopped = false;
 
   constructor(
@@ -55,6 +64,7 @@ export class Reconciler {
     private readonly queues: TaskQueues,
     private readonly control: RedisControl,
     private readonly election: Election,
+    private readonly clock: DatabaseClock,
     private readonly logger: TaskLogger,
   ) {}
 
@@ -69,36 +79,72 @@ export class Reconciler {
 
   /** Has every task of a queue looked for: its dispatcher was away, and may have come back with less. */
   suspect(queue: string): void {
-    this.suspects.set(queue, performance.now());
+    const now = this.clock.now();
+    this.suspects.set(queue, { first: this.suspects.get(queue)?.first ?? now, last: now });
     this.loop.wake();
   }
 
   private async reconcile(): Promise<void> {
-    if (this.election.heldFor === undefined) return;
+    if (this.election.heldFor === undefined) {
+      // Once elected, it judges by what is shown from then on.
+      this.left.clear();
+      const now = this.clock.now();
+      for (const name of this.suspects.keys()) this.suspects.set(name, { first: now, last: now });
+      return;
+    }
     // First, because a Redis that is full refuses everything else.
     for (const queue of this.queues.all()) await this.forget(queue);
     for (const queue of this.queues.all()) {
       const marker = await answered(queue.getBackend().getQueueMetaField(MARKER), ASK_DEADLINE);
-      if (marker === null) this.suspectAlso(queue.name);
+      if (marker === null || (marker === LEFT && !this.leaves(queue.name))) this.suspectAlso(queue.name);
     }
     await this.control.restorePauses();
+    await this.restoreLeft();
     const sample = await this.ledger.leastVerified(MIN_AGE, SAMPLE);
     for (const { queue } of await this.lostOf(sample)) this.suspectAlso(queue);
-    for (const [name, since] of this.suspects) {
-      if (performance.now() - since < SHOWN_WITHIN) continue;
+    for (const [name, loss] of this.suspects) {
+      // What a worker runs without showing it would run twice.
+      const isShown = (await this.ledger.haveShown(new Date(loss.last))) || this.clock.now() > loss.first + PATIENCE;
+      if (!isShown) continue;
       await this.sweep(name);
-      await this.queues
-        .of(name)
-        .getBackend()
-        .setQueueMeta({ [MARKER]: Date.now() });
-      if (this.suspects.get(name) === since) this.suspects.delete(name);
+      await this.mark(name);
+      if (this.suspects.get(name) === loss) this.suspects.delete(name);
     }
     for (const queue of this.queues.all()) await this.forget(queue);
     this.logger.well('reconciler');
   }
 
   private suspectAlso(queue: string): void {
-    if (!this.suspects.has(queue)) this.suspects.set(queue, performance.now());
+    const now = this.clock.now();
+    if (!this.suspects.has(queue)) this.suspects.set(queue, { first: now, last: now });
+  }
+
+  private leaves(queue: string): boolean {
+    return [...this.left.values()].some((task) => task.queue === queue);
+  }
+
+  private async mark(queue: string): Promise<void> {
+    await this.queues
+      .of(queue)
+      .getBackend()
+      .setQueueMeta({ [MARKER]: this.leaves(queue) ? LEFT : Date.now() });
+  }
+
+  /** Dispatches those anew that were left to workers, and are neither done nor run by any of them now. */
+  private async restoreLeft(): Promise<void> {
+    const { left } = this;
+    if (left.size === 0) return;
+    this.left = new Map();
+    try {
+      await this.restore([...left.values()]);
+    } catch (error) {
+      // Redis or the database is away: they are still left.
+      this.left = new Map([...left, ...this.left]);
+      throw error;
+    }
+    // A queue that is to be swept is marked after that: it may have lost its mark once more.
+    const queues = new Set([...left.values()].map((task) => task.queue));
+    for (const queue of queues) if (!this.suspects.has(queue)) await this.mark(queue);
   }
 
   /**
@@ -177,21 +223,19 @@ export class Reconciler {
 
   /**
    * Which of these tasks nobody is going to run, by their queues. One that BullMQ has
-   * lost while a worker runs it is that worker's: it ends without BullMQ.
+   * lost while a worker runs it is left to that worker, which ends it without BullMQ.
    */
   private async lostOf(tasks: readonly DispatchedTask[]): Promise<{ queue: string; lost: DispatchedTask[] }[]> {
     const found: { queue: string; lost: DispatchedTask[] }[] = [];
     for (const [queue, group] of Map.groupBy(tasks, (task) => task.queue)) {
       if (!this.queues.names.includes(queue)) continue;
       const isLive = await answered(this.ask(this.queues.of(queue), group), ASK_DEADLINE);
-      await this.ledger.recordVerified(group.filter((_, index) => isLive[index]));
-      const unknown = group.filter((_, index) => !isLive[index]);
-      if (unknown.length === 0) continue;
-      const running = await this.ledger.running();
-      // Asked about in the next turn again: its worker may crash.
-      const left = unknown.filter(({ id }) => running.has(id));
-      await this.ledger.recordVerified(left, MIN_AGE - INTERVAL);
-      if (left.length < unknown.length) found.push({ queue, lost: unknown.filter(({ id }) => !running.has(id)) });
+      const running = isLive.includes(false) ? await this.ledger.running() : new Set<string>();
+      const left = group.filter(({ id }, index) => !isLive[index] && running.has(id));
+      for (const task of left) this.left.set(jobIdOf({ id: task.id, generation: task.generation }), task);
+      await this.ledger.recordVerified(group.filter(({ id }, index) => isLive[index] || running.has(id)));
+      const lost = group.filter(({ id }, index) => !isLive[index] && !running.has(id));
+      if (lost.length > 0) found.push({ queue, lost });
     }
     return found;
   }
@@ -210,9 +254,14 @@ export class Reconciler {
       jobs.map(async (job) => {
         if (job === undefined || job.finishedOn !== undefined) return false;
         if (!isSearchable || (await job.getState()) !== 'unknown') return true;
-        // It would stay for ever: what is dispatched anew is another job.
-        await job.remove();
-        return false;
+        try {
+          // It would stay for ever: what is dispatched anew is another job.
+          await job.remove();
+          return false;
+        } catch {
+          // It is locked: a worker runs it.
+          return true;
+        }
       }),
     );
   }
