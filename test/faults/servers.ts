@@ -76,7 +76,7 @@ export class PostgresServer {
       }
       await sleep(duration);
     } finally {
-      for (const pid of stopped.reverse()) signal(pid, 'SIGCONT');
+      for (const pid of stopped.toReversed()) signal(pid, 'SIGCONT');
     }
   }
 
