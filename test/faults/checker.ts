@@ -135,11 +135,11 @@ function judgeFences(history: History, final: FinalState): Violation[] {
  * The failed attempts of a task are counted upwards, and none ends after the
  * task was done. A gap is no fault: where the dispatcher's answer is lost, so is
  * the line that the worker would have logged. Nor is a second end where the worker
- * that logged the first was killed before the ledger could have heard of it.
+ * that logged the first was killed, or ended by a task, before the ledger could have heard of it.
  */
 function judgeAttempts(history: History): Violation[] {
   const violations: Violation[] = [];
-  const kills = history.of('process').filter(({ what, how }) => what === 'exited' && how === 'SIGKILL');
+  const kills = history.of('process').filter(({ what, how }) => what === 'exited' && how !== 'code 0');
   for (const [task, attempts] of Map.groupBy(history.of('attempt'), (attempt) => attempt.task)) {
     let failed = 0;
     let done: string | undefined;
