@@ -4,7 +4,7 @@ import { UserService } from '@app/contract';
 import pLimit from 'p-limit';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
-import { WARN } from '../support/app-process.js';
+import { type AppProcess, WARN } from '../support/app-process.js';
 import { Code } from '../support/callers.js';
 import { type Dispatcher, isAvailable } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
@@ -15,6 +15,16 @@ import { Waybill } from '../support/waybill.js';
 import { freePort } from '../../scripts/stack/ports.ts';
 
 const { createUser } = UserService.method;
+
+/** Starts both apps, and a worker's task that does not end by itself. */
+async function hangingIn(waybill: Waybill): Promise<{ worker: AppProcess; person: ReturnType<typeof somebody> }> {
+  const [, worker] = await Promise.all([waybill.startApi(), waybill.startWorker({ WORKER_SHUTDOWN_TIMEOUT: '500ms' })]);
+  const person = somebody();
+  waybill.mail.when(person.email, 'hang');
+  await waybill.http.call(createUser, person);
+  await eventually(() => waybill.mail.triesTo(person.email).length === 1);
+  return { worker, person };
+}
 
 /** Keeps every sign-up waiting for the database, as a slow one would. */
 async function holdSignUps(waybill: Waybill): Promise<{ waiting(count: number): Promise<unknown>; release(): Promise<void> }> {
@@ -128,11 +138,7 @@ describe.each(['redis', 'postgres'] as const)('the worker, with the queues in %s
     it('gives back what does not finish in time: it costs no attempt, and the next worker sends the same mail at once', async () => {
       const waybill = await Waybill.create(dispatcher);
       try {
-        const [, worker] = await Promise.all([waybill.startApi(), waybill.startWorker({ WORKER_SHUTDOWN_TIMEOUT: '500ms' })]);
-        const person = somebody();
-        waybill.mail.when(person.email, 'hang');
-        await waybill.http.call(createUser, person);
-        await eventually(() => waybill.mail.triesTo(person.email).length === 1);
+        const { worker, person } = await hangingIn(waybill);
 
         const begin = performance.now();
         expect(await worker.stop()).toBe(0);
@@ -220,11 +226,7 @@ describe('every app ends within its bound when it is told to', () => {
       const proxy = await TcpProxy.to(redis);
       const waybill = await Waybill.create('redis', { environment: { REDIS_ADDRESS: `127.0.0.1:${proxy.port}` } });
       try {
-        const [, worker] = await Promise.all([waybill.startApi(), waybill.startWorker({ WORKER_SHUTDOWN_TIMEOUT: '500ms' })]);
-        const person = somebody();
-        waybill.mail.when(person.email, 'hang');
-        await waybill.http.call(createUser, person);
-        await eventually(() => waybill.mail.triesTo(person.email).length === 1);
+        const { worker } = await hangingIn(waybill);
         proxy.freeze();
         expect(await measure(worker.stop(30_000))).toEqual({ code: 1, inTime: true });
         expect(worker.lines).toContainEqual(

@@ -44,8 +44,8 @@ interface Loss {
 /**
  * Finds tasks that the ledger has dispatched and BullMQ no longer knows, or knows and
  * will not run, and has them dispatched anew: after a FLUSHALL, a restart without a
- * file, a failover that lost its newest writes, a list that somebody has deleted. It also has BullMQ forget jobs that have ended. One
- * process of all does it.
+ * file, a failover that lost its newest writes, a list that somebody has deleted. It
+ * also has BullMQ forget jobs that have ended. One process of all does it.
  */
 @Injectable()
 export class Reconciler {
@@ -54,6 +54,7 @@ export class Reconciler {
     INTERVAL,
     (error) => this.logger.trouble('reconciler', error),
   );
+  /** The queues that have lost something, and are still to be searched. */
   private readonly suspects = new Map<string, Loss>();
   /** What BullMQ has lost while workers were running it, by the ids of its jobs; no more than workers show. */
   private left = new Map<string, DispatchedTask>();
