@@ -10,7 +10,7 @@ import { type Plugin, rolldown } from 'rolldown';
 const ROOT = join(import.meta.dirname, '..');
 
 /** What finds files of its own beside its code (protos, native code, the code of a thread): it stays in node_modules. */
-const APART = [/^@grpc\//, /^grpc-health-check$/, /^@node-rs\/argon2$/, /^pino(-.*)?$/, /^msgpackr/];
+const APART = [/^@grpc\//, /^grpc-health-check$/, /^@node-rs\/argon2$/, /^piscina$/, /^pino(-.*)?$/, /^msgpackr/];
 
 /** Milliseconds. */
 const DAY = 24 * 60 * 60 * 1_000;
@@ -93,6 +93,8 @@ if (process.argv[1] === import.meta.filename) {
     migrate: join(apps, 'worker/src/migrate.js'),
     tasks: join(apps, 'worker/src/tasks.js'),
     user: join(apps, 'worker/src/user.js'),
+    // A thread's, which is looked for beside the chunk of what starts it.
+    'chunks/password-thread': join(ROOT, 'dist/libs/account/src/password-thread.js'),
   };
   await bundle(programs, join(ROOT, 'dist'));
 }

@@ -1,4 +1,4 @@
-import { createHmac, hash, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto';
 
 /** Bytes of a token's parts: whose session, which of its tokens, what nobody can guess, and what shows that it was ours. */
 const ID = 16;
@@ -25,8 +25,12 @@ export interface RefreshToken {
  * long ago is told from one that somebody made up, though nothing of it is stored.
  */
 export class RefreshTokens {
+  private readonly key: KeyObject;
+
   /** @param key without which no token can be derived or sealed. */
-  constructor(private readonly key: Buffer) {}
+  constructor(key: Buffer) {
+    this.key = createSecretKey(key);
+  }
 
   /** The first token of a session. @param secret 32 random bytes. */
   first(sessionId: string, secret: Buffer): RefreshToken {

@@ -139,8 +139,6 @@ const schema = z
     METRICS_PORT: z.coerce.number().int().min(1).max(65535).optional(),
     // OpenTelemetry's own variables, of which a platform may set some for all that it runs: read where there are traces (traces.ts).
     ...traceVariables,
-    // Node's own, which it reads by itself: how many threads it has for hashing, signing and files.
-    UV_THREADPOOL_SIZE: z.coerce.number().int().min(1).max(1024).default(4),
     LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']).default('info'),
     SECRET_KEY: secretKey,
     // Where `make start` and `make services` run Postgres and the mailbox; what is run beside them finds them there.

@@ -14,6 +14,9 @@ const OPERATOR = 'operator';
 /** Lets an RPC be called by whom its contract names, on both transports. Without a word there it is for whoever is signed in. */
 @Injectable()
 export class AccessGuard implements CanActivate {
+  /** By the RPC, since an option is decoded anew whenever it is read. */
+  private readonly accesses = new Map<DescMethod, Access>();
+
   constructor(private readonly authenticate: Authenticate) {}
 
   /** @throws RpcError UNAUTHENTICATED, or PERMISSION_DENIED when the person lacks the role. */
@@ -21,7 +24,7 @@ export class AccessGuard implements CanActivate {
     const method = rpcMethodOf(context.getHandler());
     // A page, or a health check.
     if (!method) return true;
-    const access = accessOf(method);
+    const access = this.accessOf(method);
     if (access === Access.PUBLIC) return true;
     const call = currentCall();
     const [, token] = /^bearer +([^\s]+)$/i.exec(call?.authorization ?? '') ?? [];
@@ -35,8 +38,12 @@ export class AccessGuard implements CanActivate {
     }
     return true;
   }
-}
 
-function accessOf(method: DescMethod): Access {
-  return getOption(method, accessOption);
+  private accessOf(method: DescMethod): Access {
+    const known = this.accesses.get(method);
+    if (known !== undefined) return known;
+    const access = getOption(method, accessOption);
+    this.accesses.set(method, access);
+    return access;
+  }
 }
