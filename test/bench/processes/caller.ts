@@ -5,6 +5,7 @@ import { CreateSessionRequestSchema, CreateUserRequestSchema, VerifyEmailRequest
 import { GrpcConnection } from '../lib/grpc-caller.ts';
 import { HttpConnection } from '../lib/http-caller.ts';
 import { now } from '../lib/clock.ts';
+import { PASSWORD } from '../lib/password.ts';
 
 interface Load {
   call: 'signUp' | 'logIn' | 'verifyEmail';
@@ -25,7 +26,6 @@ const PATHS = {
 /** gRPC calls share a few connections, as a client's do. */
 const GRPC_CONNECTIONS = 2;
 
-const PASSWORD = 'correct horse battery';
 const signUpOf = (name: string) => ({ username: name, fullName: 'Bench Mark', email: `${name}@example.com`, password: PASSWORD });
 /** As long as a token is, or it would be refused unasked. */
 const tokenOf = (name: string) => ({ token: `nobody-was-sent-this-${name}`.padEnd(43, '-') });
