@@ -93,7 +93,7 @@ if (process.argv[1] === import.meta.filename) {
     migrate: join(apps, 'worker/src/migrate.js'),
     tasks: join(apps, 'worker/src/tasks.js'),
     user: join(apps, 'worker/src/user.js'),
-    // A thread's, which is looked for beside the chunk of what starts it.
+    // A thread's, which is looked for beside the chunk of what starts it, by this name: what it takes and returns stays the same.
     'chunks/password-thread': join(ROOT, 'dist/libs/account/src/password-thread.js'),
   };
   await bundle(programs, join(ROOT, 'dist'));

@@ -1,10 +1,11 @@
-import { type AddressInfo, connect, createServer, type Server } from 'node:net';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { UserService } from '@app/contract';
 import pLimit from 'p-limit';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
-import { type AppProcess, WARN } from '../support/app-process.js';
+import { type AppProcess, WARN, withLoopBlockedFor } from '../support/app-process.js';
 import { Code } from '../support/callers.js';
 import { type Dispatcher, isAvailable } from '../support/engine.js';
 import { eventually } from '../support/eventually.js';
@@ -49,6 +50,48 @@ async function holdSignUps(waybill: Waybill): Promise<{ waiting(count: number): 
 }
 
 describe.concurrent('the api, when it is told to end', () => {
+  it('answers what had arrived before, also while its process stood still', async () => {
+    const waybill = await Waybill.create('postgres');
+    try {
+      const api = await waybill.startApi(withLoopBlockedFor(1_000));
+      const port = Number(waybill.environment['HTTP_PORT']);
+      const request = 'GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n';
+      /** @returns the status of each answer that comes until the connection ends. */
+      const answersOn = async (socket: Socket) => {
+        const chunks: Buffer[] = [];
+        for await (const chunk of socket) chunks.push(chunk as Buffer);
+        return [
+          ...Buffer.concat(chunks)
+            .toString()
+            .matchAll(/^HTTP\/1\.1 (\d+)/gm),
+        ].map(([, status]) => status);
+      };
+      const old = Array.from({ length: 20 }, () => connect(port, '127.0.0.1'));
+      for (const socket of old) {
+        socket.write(request);
+        await once(socket, 'data');
+      }
+
+      api.signal('SIGCONT');
+      await eventually(() =>
+        waybill.fetch('/healthz', { signal: AbortSignal.timeout(100) }).then(
+          () => false,
+          () => true,
+        ),
+      );
+      const sockets = [...old, ...Array.from({ length: 20 }, () => connect(port, '127.0.0.1'))];
+      const answers = sockets.map(answersOn);
+      await Promise.all(sockets.slice(old.length).map((socket) => once(socket, 'connect')));
+      for (const socket of sockets) await new Promise((resolve) => socket.write(request, resolve));
+      api.signal('SIGTERM');
+
+      expect(await Promise.all(answers)).toEqual(sockets.map(() => ['200']));
+      expect(await api.end()).toBe(0);
+    } finally {
+      await waybill.close();
+    }
+  });
+
   it('answers the calls under way, on both transports, takes no more, and exits with 0', async () => {
     const waybill = await Waybill.create('postgres');
     try {

@@ -45,6 +45,33 @@ describe('PasswordHasher', () => {
     expect(answers).toEqual(given.map((password) => password === PASSWORD));
   });
 
+  it('begins anew after threads that could not begin', async () => {
+    const end = (worker: Worker) => void worker.terminate();
+    process.on('worker', end);
+    await expect(passwords.hash(PASSWORD)).rejects.toThrow();
+    process.off('worker', end);
+
+    // Those of the library's own second try may be dying still.
+    await vi.waitFor(() => passwords.hash(PASSWORD), { timeout: 10_000 });
+    await Promise.all(Array.from({ length: 10 }, () => passwords.hash(PASSWORD)));
+  });
+
+  it('fails for whoever waits when threads end, and for nobody after them', async () => {
+    const started: Worker[] = [];
+    const note = (worker: Worker) => void started.push(worker);
+    process.on('worker', note);
+    const hash = await passwords.hash(PASSWORD);
+    process.off('worker', note);
+
+    const given = Array.from({ length: 20 }, () => passwords.verify(hash, PASSWORD));
+    for (const worker of started) void worker.terminate();
+    const answers = await Promise.allSettled(given);
+
+    expect(answers.map(({ status }) => status)).toContain('rejected');
+    await vi.waitFor(() => passwords.verify(hash, PASSWORD), { timeout: 10_000 });
+    expect(await Promise.all(given.map(() => passwords.verify(hash, PASSWORD)))).toEqual(given.map(() => true));
+  });
+
   it('leaves no thread behind', async () => {
     const started: Worker[] = [];
     const note = (worker: Worker) => void started.push(worker);

@@ -1,11 +1,15 @@
 import { availableParallelism } from 'node:os';
 import { extname } from 'node:path';
-import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
+import { Injectable, Logger, type OnApplicationShutdown } from '@nestjs/common';
 import { callIsCostly, currentSource, RpcError } from '@app/rpc';
 import { Piscina } from 'piscina';
 import { FairRoom, RoomIsFull } from './fair-room.js';
 import { normalisePassword } from './password-policy.js';
 import type * as passwordThread from './password-thread.js';
+// For nothing but to load it: what cannot hash does not start.
+import './password-thread.js';
+
+type Work = typeof passwordThread;
 
 /** OWASP's first choice for argon2id, which is the library's default algorithm: 19 MiB, two passes, one lane. */
 const ARGON2ID = { memoryCost: 19 * 1024, timeCost: 2, parallelism: 1 };
@@ -13,14 +17,14 @@ const ARGON2ID = { memoryCost: 19 * 1024, timeCost: 2, parallelism: 1 };
 /** Is nobody's: the form of a hash with the parameters of all, and a content that no password has. */
 const NOBODYS = `$argon2id$v=19$m=${ARGON2ID.memoryCost},t=${ARGON2ID.timeCost},p=${ARGON2ID.parallelism}$${'A'.repeat(22)}$${'A'.repeat(43)}`;
 
-/** How many may wait, of all sources; at some 20 ms a hash and core, the last one waits for a second or two. */
+/** How many may wait, of all sources; at 10 to 20 ms a hash and core, the last one waits for a second or two. */
 const WAITING = 100;
 
 /**
- * A core is kept busy by one thread. With more than eight the api's own thread,
- * which has some 2 ms to do for each log-in, is what log-ins wait for.
+ * A core is kept busy by one thread, which takes some 12 MiB, and 19 more while it
+ * hashes. Four do 200 to 400 passwords a second, and fit into an api of 512 MiB.
  */
-const THREADS = Math.min(availableParallelism(), 8);
+const THREADS = Math.min(availableParallelism(), 4);
 
 /** Lies beside this module, as TypeScript where Node runs that, and beside its bundle. */
 const THREAD = new URL(`./password-thread${extname(import.meta.filename)}`, import.meta.url).href;
@@ -37,9 +41,10 @@ const THREAD = new URL(`./password-thread${extname(import.meta.filename)}`, impo
  */
 @Injectable()
 export class PasswordHasher implements OnApplicationShutdown {
-  /** One more than there are threads is given away: it waits at a thread, which would else wait for this one after each hash. */
+  /** One more than there are threads is given away: it waits at a thread, so that a core seldom waits for this one. */
   private readonly room = new FairRoom(THREADS + 1, WAITING);
   private threads: Piscina | undefined;
+  private readonly logger = new Logger('PasswordHasher');
 
   /** @throws RpcError RESOURCE_EXHAUSTED when too many of the same source are waiting. */
   hash(password: string): Promise<string> {
@@ -68,7 +73,7 @@ export class PasswordHasher implements OnApplicationShutdown {
     try {
       return await this.room.serve(currentSource() ?? '', () => {
         callIsCostly();
-        this.threads ??= new Piscina({ filename: THREAD, minThreads: THREADS, maxThreads: THREADS, concurrentTasksPerWorker: 2 });
+        this.threads ??= this.start();
         return this.threads.run(args, { name });
       });
     } catch (error) {
@@ -80,9 +85,23 @@ export class PasswordHasher implements OnApplicationShutdown {
     }
   }
 
+  private start(): Piscina {
+    const threads = new Piscina({ filename: THREAD, minThreads: THREADS, maxThreads: THREADS, concurrentTasksPerWorker: 2 });
+    // Of a thread that has failed without a password to fail for.
+    threads.on('error', (error) => this.logger.error(error, 'a thread for passwords has failed'));
+    // The library replaces at once a thread that ends, but none that could not begin, for which passwords would wait for ever.
+    threads.on('workerDestroy', () => queueMicrotask(() => threads.threads.length < THREADS && void this.end(threads)));
+    return threads;
+  }
+
+  /** Those who wait for these threads fail; the next password finds new ones. */
+  private async end(threads: Piscina | undefined): Promise<void> {
+    if (!threads || this.threads !== threads) return;
+    this.threads = undefined;
+    await threads.destroy();
+  }
+
   async onApplicationShutdown(): Promise<void> {
-    await this.threads?.destroy();
+    await this.end(this.threads);
   }
 }
-
-type Work = typeof passwordThread;
