@@ -32,7 +32,7 @@ const THREAD = new URL(`./password-thread${extname(import.meta.filename)}`, impo
 /**
  * Hashes passwords, in NFC, no more at a time than keep the cores busy: a flood of
  * sign-ups cannot eat the memory. Sources take turns, so that whoever floods
- * delays the others by no more than one hash each time.
+ * delays the others by no more than two hashes each time.
  *
  * Threads of its own hash, from the first password on, and not those of Node's pool:
  * a hash is done in four fifths of the time where the one before it was done by the
@@ -41,8 +41,8 @@ const THREAD = new URL(`./password-thread${extname(import.meta.filename)}`, impo
  */
 @Injectable()
 export class PasswordHasher implements OnApplicationShutdown {
-  /** One more than there are threads is given away: it waits at a thread, so that a core seldom waits for this one. */
-  private readonly room = new FairRoom(THREADS + 1, WAITING);
+  /** Each thread has the next one waiting, so that no core waits for this thread. */
+  private readonly room = new FairRoom(2 * THREADS, WAITING);
   private threads: Piscina | undefined;
   private readonly logger = new Logger('PasswordHasher');
 
