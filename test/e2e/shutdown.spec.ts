@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { connect as connectHttp2 } from 'node:http2';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 import { UserService } from '@app/contract';
@@ -25,6 +26,17 @@ async function hangingIn(waybill: Waybill): Promise<{ worker: AppProcess; person
   await waybill.http.call(createUser, person);
   await eventually(() => waybill.mail.triesTo(person.email).length === 1);
   return { worker, person };
+}
+
+/** Blocks the event loop of an api that was started for that. */
+async function standStill(waybill: Waybill): Promise<void> {
+  waybill.api.signal('SIGCONT');
+  await eventually(() =>
+    waybill.fetch('/healthz', { signal: AbortSignal.timeout(100) }).then(
+      () => false,
+      () => true,
+    ),
+  );
 }
 
 /** Keeps every sign-up waiting for the database, as a slow one would. */
@@ -72,13 +84,7 @@ describe.concurrent('the api, when it is told to end', () => {
         await once(socket, 'data');
       }
 
-      api.signal('SIGCONT');
-      await eventually(() =>
-        waybill.fetch('/healthz', { signal: AbortSignal.timeout(100) }).then(
-          () => false,
-          () => true,
-        ),
-      );
+      await standStill(waybill);
       const sockets = [...old, ...Array.from({ length: 20 }, () => connect(port, '127.0.0.1'))];
       const answers = sockets.map(answersOn);
       await Promise.all(sockets.slice(old.length).map((socket) => once(socket, 'connect')));
@@ -86,6 +92,43 @@ describe.concurrent('the api, when it is told to end', () => {
       api.signal('SIGTERM');
 
       expect(await Promise.all(answers)).toEqual(sockets.map(() => ['200']));
+      expect(await api.end()).toBe(0);
+    } finally {
+      await waybill.close();
+    }
+  });
+
+  it('answers what had arrived before over gRPC, too', async () => {
+    const waybill = await Waybill.create('postgres');
+    try {
+      const api = await waybill.startApi(withLoopBlockedFor(1_000));
+      await standStill(waybill);
+      const clients = Array.from({ length: 20 }, () => connectHttp2(`http://127.0.0.1:${waybill.environment['GRPC_PORT']}`));
+      for (const client of clients) client.on('error', () => undefined);
+      await Promise.all(clients.map((client) => once(client, 'connect')));
+      const { name } = UserService.method.verifyEmail;
+      const calls = clients.map((client) =>
+        client.request({
+          ':method': 'POST',
+          ':path': `/${UserService.typeName}/${name}`,
+          'content-type': 'application/grpc',
+          te: 'trailers',
+        }),
+      );
+      const statuses = calls.map(
+        (call) =>
+          new Promise((resolve) => {
+            call.resume();
+            // A call that is refused has its status in the headers.
+            for (const event of ['response', 'trailers']) call.on(event, ({ 'grpc-status': said }) => said !== undefined && resolve(said));
+            call.on('error', resolve);
+          }),
+      );
+      // An empty message: its token is missing, so it is refused, by whoever has read it.
+      for (const call of calls) await new Promise<void>((resolve) => call.end(Buffer.alloc(5), resolve));
+      api.signal('SIGTERM');
+
+      expect(await Promise.all(statuses)).toEqual(calls.map(() => String(Code.INVALID_ARGUMENT)));
       expect(await api.end()).toBe(0);
     } finally {
       await waybill.close();

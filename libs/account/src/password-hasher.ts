@@ -22,7 +22,7 @@ const WAITING = 100;
 
 /**
  * A core is kept busy by one thread, which takes some 12 MiB, and 19 more while it
- * hashes. Four do 200 to 400 passwords a second, and fit into an api of 512 MiB.
+ * hashes. Of more than four an api with a limit of 512 MiB would have too little left.
  */
 const THREADS = Math.min(availableParallelism(), 4);
 

@@ -22,6 +22,7 @@ import { MAX_REQUEST_BYTES, SWALLOW_TIMEOUT } from './http-transport.js';
 import { Bounded, BoundedConnections, type Limits } from './limits.js';
 import type { Readiness } from './readiness.js';
 import { Code, RpcError } from './rpc-error.js';
+import { takeUpWhatHasArrived } from './take-up.js';
 
 /**
  * The services as grpc-js wants them, from their descriptors. Messages pass as
@@ -124,9 +125,7 @@ export class GrpcTransport {
 
   /** Bounds what callers can hold on to beside calls; call it when the server listens. */
   boundConnections(): void {
-    // Private. Should it go, what is left are the bounds of grpc-js itself.
-    const { http2Servers } = this.server as unknown as { readonly http2Servers?: ReadonlyMap<Http2Server, unknown> };
-    for (const http2Server of http2Servers?.keys() ?? []) {
+    for (const http2Server of this.http2Servers) {
       http2Server.on('connection', (socket) => {
         this.sockets.add(socket);
         socket.once('close', () => this.sockets.delete(socket));
@@ -151,11 +150,18 @@ export class GrpcTransport {
     }
   }
 
+  private get http2Servers(): Iterable<Http2Server> {
+    // Private. Should it go, what is left are the bounds of grpc-js itself.
+    const { http2Servers } = this.server as unknown as { readonly http2Servers?: ReadonlyMap<Http2Server, unknown> };
+    return http2Servers?.keys() ?? [];
+  }
+
   /** Stops accepting, ends what is only watched, and waits for the calls under way. */
   async drain(): Promise<void> {
     this.health.stop();
     const { server } = this;
     if (!server) return;
+    for (const http2Server of this.http2Servers) await takeUpWhatHasArrived(http2Server);
     const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
     for (const end of this.watching) end(RpcError.unavailable('the server is shutting down'));
     await closed;

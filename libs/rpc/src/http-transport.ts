@@ -1,5 +1,4 @@
-import { setImmediate } from 'node:timers/promises';
-import { type IncomingMessage, type Server, STATUS_CODES } from 'node:http';
+import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import cors from '@fastify/cors';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -12,6 +11,7 @@ import { answeredCode, sendError } from './http-error.js';
 import { LateRequests } from './late-requests.js';
 import { Bounded, BoundedConnections, type Limits } from './limits.js';
 import { Code, RpcError } from './rpc-error.js';
+import { takeUpWhatHasArrived } from './take-up.js';
 
 /** The largest request, in bytes, on either transport. */
 export const MAX_REQUEST_BYTES = 64 * 1024;
@@ -22,9 +22,6 @@ const PREFLIGHT_AGE = 600;
 /** How long a refused request is read on, in milliseconds, and how much of it. */
 export const SWALLOW_TIMEOUT = 1_000;
 const SWALLOW_BYTES = 16 * 1024 * 1024;
-
-/** How many connections may wait to be taken up: Node's default for a server that listens. */
-const BACKLOG = 511;
 
 /** The code that Node has for a request which took too long to arrive. */
 const TOO_LATE = 'ERR_HTTP_REQUEST_TIMEOUT';
@@ -181,28 +178,10 @@ export class HttpTransport extends FastifyAdapter {
   }
 
   override async close(): Promise<void> {
-    await this.takeUpWhatHasArrived();
+    await takeUpWhatHasArrived(this.getHttpServer());
     const closed = super.close();
     this.connections.endIdle();
     await this.onDrain(closed);
-  }
-
-  /**
-   * After a standstill, connections wait to be taken up, and requests to be read:
-   * they would be reset, for a connection looks idle until its request is read. The
-   * loop takes up one connection a turn, and reads from it in the next one.
-   */
-  private async takeUpWhatHasArrived(): Promise<void> {
-    const server: Server = this.getHttpServer();
-    let [isNew, turns] = [true, 0];
-    const note = () => (isNew = true);
-    server.on('connection', note);
-    for (; isNew && turns < BACKLOG; turns++) {
-      isNew = false;
-      await setImmediate();
-      if (!isNew) await setImmediate();
-    }
-    server.off('connection', note);
   }
 
   /** Ends the connections whose calls did not end in time. */
